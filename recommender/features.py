@@ -1,12 +1,13 @@
 """`Records` in, `PatientMatrix` out: one sparse row a patient, in named column blocks, which every model reads.
 
-The weight of a treatment, condition or allergy in a row is a recency-weighted, saturating count of its events k:
+The weight of a treatment, condition or allergy in a row is a recency-weighted count of its events k, at most 1:
 
-    w = log2(1 + sum_k max(FLOOR, 2 ** (-days_k / HALF_LIFE_DAYS)))
+    w = min(1, sum_k max(FLOOR, 2 ** (-days_k / HALF_LIFE_DAYS)))
 
 where days_k is the time from the end of event k (0 while it goes on) to the moment the chart is read (`as_of`). One
-course that is still going on weighs 1; ten old ones weigh less than ten running ones; nothing on record weighs 0.
-Demographic columns and the baseline column, the same for everyone, weigh 1.
+course that goes on, or two long past, weigh 1; one long past weighs FLOOR; nothing on record weighs 0. Demographic
+columns and the baseline column, the same for everyone, weigh 1. (Counts without a limit and a deeper fading were tried
+and were worse: see docs/evaluation.md.)
 
 Race and ethnicity are never columns: they are kept in `Records` only to measure fairness.
 """
@@ -25,7 +26,7 @@ from recommender.errors import TrainingError
 from recommender.records import Records
 
 HALF_LIFE_DAYS = 3 * 365.25
-FLOOR = 0.125
+FLOOR = 0.5
 DAYS_PER_YEAR = 365.2425
 MIN_TARGET_PATIENTS = 3  # fewer patients than this teach nothing about when to suggest a treatment
 AGE_BANDS = (0, 1, 5, 12, 18, 30, 40, 50, 60, 70, 80, 90)  # lower edges, years
@@ -167,7 +168,7 @@ def _event_block(records: Records, events: pd.DataFrame, as_of: pd.Series) -> tu
     shape = (records.n_patients, len(present))
     block = sparse.csr_matrix((event_weight[seen], (patient[seen], column_of[concept[seen]])), shape=shape)
     # float16 keeps 11 significant bits: plenty for a weight, and exact to publish
-    block.data = np.log2(1 + block.data).astype(np.float16).astype(np.float32)
+    block.data = np.minimum(block.data, 1).astype(np.float16).astype(np.float32)
     described = records.concepts.iloc[present]
     columns = [
         Column(c.code, c.kind, c.name, c.group)

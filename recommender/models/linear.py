@@ -1,12 +1,15 @@
 """The linear item model with context: what is known of a patient, weighted and added up, scores each treatment.
 
-With X the patient rows (treatments | conditions | allergies | demographics | baseline), it solves for every treatment j
+With X the patient rows (treatments | conditions | allergies | demographics | baseline) and y_j in {0, 1} whether each
+patient had treatment j, it solves for every treatment j
 
-    minimise over b:  ||X[:, j] - X b||^2 + sum_i penalty_i b_i^2      subject to b_j = 0
+    minimise over b:  ||y_j - X b||^2 + sum_i penalty_i b_i^2      subject to b_j = 0
 
-in closed form: with P = (X'X + diag(penalty))^-1, b_i = -P_ij / P_jj. This is EASE (H. Steck, "Embarrassingly Shallow
-Autoencoders for Sparse Data", WWW 2019) with two changes: only treatments are targets, so conditions and demographics
-are inputs that need no prediction of their own; and each block of columns has its own penalty.
+in closed form: with P = (X'X + diag(penalty))^-1 and c = P X'y_j, b = c - P[:, j] c_j / P_jj, where the second term is
+the Lagrange multiplier's. This is the objective of EASE (H. Steck, "Embarrassingly Shallow Autoencoders for Sparse
+Data", WWW 2019) with three changes: only treatments are targets, so conditions and demographics are inputs that need no
+prediction of their own; each block of columns has its own penalty; and what is predicted is whether, while the inputs
+also tell when. With 0/1 rows and one penalty it is EASE (a test holds it).
 
 A score is a plain sum over what is known of the patient, so its explanation is exact.
 """
@@ -26,7 +29,7 @@ from recommender.features import PatientMatrix
 from recommender.models.base import Contribution, Model
 
 # L2 penalty of each block, in units of summed squared weight (about "patients"): see docs/evaluation.md
-PENALTIES = {"treatments": 50.0, "conditions": 20.0, "allergies": 50.0, "demographics": 20.0, "baseline": 1.0}
+PENALTIES = {"treatments": 20.0, "conditions": 10.0, "allergies": 20.0, "demographics": 10.0, "baseline": 1.0}
 
 
 class LinearModel(Model):
@@ -41,22 +44,23 @@ class LinearModel(Model):
     def fit(self, matrix: PatientMatrix) -> Self:
         """Cost: the Gram matrix, then one n_columns^3 factorisation in float64 (2,000 columns: under half a second)."""
         index = matrix.index
-        gram = gram_matrix(matrix.rows)
+        targets, position = index.targets, np.arange(len(index.targets))
+        gram, had = gram_matrices(matrix.rows, index.target_of_column, len(targets))
         penalty = np.empty(len(index))
         for block in index.blocks:
             penalty[block.start : block.stop] = self._penalties[block.name]
         gram[np.diag_indices_from(gram)] += penalty
-        wanted = np.zeros((len(index), len(index.targets)), order="F")
-        wanted[index.targets, np.arange(len(index.targets))] = 1.0
+        unit = np.zeros_like(had)
+        unit[targets, position] = 1.0
         with threadpool_limits(1, "blas"):  # the same bytes on any number of cores
             try:
-                inverse = linalg.cho_solve(
-                    linalg.cho_factor(gram, overwrite_a=True, check_finite=False), wanted, overwrite_b=True
-                )  # columns `targets` of P, (n_columns, n_targets)
+                factor = linalg.cho_factor(gram, overwrite_a=True, check_finite=False)
             except linalg.LinAlgError as error:
                 raise TrainingError("the matrix cannot be inverted: every block needs a penalty above 0") from error
-        weights = -inverse / inverse[index.targets, np.arange(len(index.targets))]
-        weights[index.targets, np.arange(len(index.targets))] = 0.0
+            weights = linalg.cho_solve(factor, had, overwrite_b=True)  # c of every target, (n_columns, n_targets)
+            inverse = linalg.cho_solve(factor, unit, overwrite_b=True)  # the targets' columns of P, the same shape
+        weights -= inverse * (weights[targets, position] / inverse[targets, position])
+        weights[targets, position] = 0.0
         return type(self)(self._penalties, np.ascontiguousarray(weights, dtype=np.float32))
 
     def score(self, rows: sparse.csr_matrix) -> np.ndarray:
@@ -79,21 +83,29 @@ class LinearModel(Model):
         return cls(parameters["penalties"], state["weights"])
 
 
-def gram_matrix(rows: sparse.csr_matrix) -> np.ndarray:
-    """X'X, (n_columns, n_columns) float64, in Fortran order; the cost follows the pairs of entries within each row."""
-    gram = np.zeros((rows.shape[1], rows.shape[1]))
-    _add_pairs(rows.indptr, rows.indices, rows.data, gram)
-    gram += np.tril(gram, -1).T  # pairs are counted once, below the diagonal
-    return np.asfortranarray(gram)
+def gram_matrices(rows: sparse.csr_matrix, target_of: np.ndarray, n_targets: int) -> tuple[np.ndarray, np.ndarray]:
+    """X'X (n_columns, n_columns) and X'Y (n_columns, n_targets), float64 in Fortran order; Y is 1 where X is not 0.
+
+    target_of (n_columns,) int32 is each column's position among the targets, or -1. The cost follows the pairs of
+    entries within each row, not the columns.
+    """
+    gram = np.zeros((rows.shape[1], rows.shape[1]), order="F")
+    had = np.zeros((rows.shape[1], n_targets), order="F")
+    _add_pairs(rows.indptr, rows.indices, rows.data, target_of, gram, had)
+    return gram, had
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_pairs(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, gram: np.ndarray) -> None:
+def _add_pairs(
+    indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, target_of: np.ndarray, gram: np.ndarray, had: np.ndarray
+) -> None:
     for row in range(len(indptr) - 1):
-        for a in range(indptr[row], indptr[row + 1]):
-            i, weight = indices[a], np.float64(data[a])
-            for b in range(indptr[row], a + 1):
-                gram[i, indices[b]] += weight * data[b]
+        for b in range(indptr[row], indptr[row + 1]):
+            column, weight, target = indices[b], np.float64(data[b]), target_of[indices[b]]
+            for a in range(indptr[row], indptr[row + 1]):  # down one column at a time, as Fortran order lies in memory
+                gram[indices[a], column] += weight * data[a]
+                if target >= 0:
+                    had[indices[a], target] += data[a]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -72,18 +72,21 @@ def test_a_running_course_weighs_one_and_a_stopped_one_less():
             ],
         )
     )
-    assert weight(matrix, "ann", "metformin") == 1.0  # log2(1 + 1)
-    assert weight(matrix, "ann", "aspirin") == pytest.approx(np.log2(1.5), abs=1e-3)
-    assert weight(matrix, "bob", "aspirin") == pytest.approx(np.log2(1 + FLOOR), abs=1e-3)
+    assert weight(matrix, "ann", "metformin") == 1.0
+    assert weight(matrix, "ann", "aspirin") == 0.5
+    assert weight(matrix, "bob", "aspirin") == FLOOR
     assert weight(matrix, "cho", "aspirin") == 1.0
 
 
-def test_repeats_saturate():
-    again = [("drug", "ann", "metformin", days, days - 1) for days in (1, 2, 3)]  # three courses ended 0, 1, 2 days ago
-    matrix = build_matrix(records([*HAD_BY_ALL, *again]))
-    assert weight(matrix, "ann", "metformin") == pytest.approx(
-        np.log2(5), abs=2e-3
-    )  # log2(1 + running 1 + 3 x almost 1)
+def test_repeats_add_up_to_one_at_most():
+    year = 365.25
+    past = [("drug", "ann", "aspirin", 4 * year, 4 * year), ("drug", "bob", "aspirin", 1.5 * year, 1.5 * year)]
+    matrix = build_matrix(records([*HAD_BY_ALL, *past, past[0], ("drug", "ann", "metformin", 9, 5)]))
+    assert weight(matrix, "bob", "aspirin") == pytest.approx(2**-0.5, abs=1e-3)  # half a half-life ago
+    assert weight(matrix, "ann", "aspirin") == FLOOR  # the same row twice is one event
+    assert weight(matrix, "ann", "metformin") == 1  # one that goes on and one past
+    two_past = [("drug", "ann", "aspirin", days, days) for days in (4 * year, 5 * year)]
+    assert weight(build_matrix(records([*HAD_BY_ALL, *two_past])), "ann", "aspirin") == 1  # 1/2 + 1/2
 
 
 def test_what_happens_after_the_chart_is_read_is_not_seen():

@@ -9,7 +9,7 @@ from scipy import sparse
 from recommender.errors import TrainingError
 from recommender.features import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models import MODELS
-from recommender.models.linear import PENALTIES, LinearModel, gram_matrix
+from recommender.models.linear import PENALTIES, LinearModel, gram_matrices
 from recommender.models.popularity import PopularityModel
 
 N_TREATMENTS, N_CONDITIONS = 12, 6
@@ -126,14 +126,26 @@ class TestLinear:
         for position, target in enumerate(INDEX.targets):
             others = np.arange(N_COLUMNS) != target
             gram = dense[:, others].T @ dense[:, others] + np.diag(penalty[others])
-            expected = np.linalg.solve(gram, dense[:, others].T @ dense[:, target])
+            expected = np.linalg.solve(gram, dense[:, others].T @ (dense[:, target] > 0))
             np.testing.assert_allclose(weights[others, position], expected, atol=1e-6)
             assert weights[target, position] == 0
 
-    def test_gram_matrix_is_x_transposed_x(self):
+    def test_on_plain_zeros_and_ones_with_one_penalty_it_is_ease(self):
+        matrix = random_matrix(5)
+        matrix.rows.data[:] = 1
+        weights = LinearModel(dict.fromkeys(PENALTIES, 30.0)).fit(matrix).state()["weights"]
+        dense = matrix.rows.toarray().astype(np.float64)
+        inverse = np.linalg.inv(dense.T @ dense + 30 * np.eye(N_COLUMNS))
+        ease = -inverse / np.diag(inverse)  # Steck 2019, equation 8
+        np.fill_diagonal(ease, 0)
+        np.testing.assert_allclose(weights, ease[:, INDEX.targets], atol=1e-6)
+
+    def test_gram_matrices(self):
         rows = random_matrix(4).rows
         dense = rows.toarray().astype(np.float64)
-        np.testing.assert_allclose(gram_matrix(rows), dense.T @ dense, rtol=1e-12)
+        gram, had = gram_matrices(rows, INDEX.target_of_column, len(INDEX.targets))
+        np.testing.assert_allclose(gram, dense.T @ dense, rtol=1e-12)
+        np.testing.assert_allclose(had, dense.T @ (dense[:, INDEX.targets] > 0), rtol=1e-12)
 
     def test_a_column_that_nobody_has_and_no_penalty_is_an_error_in_words(self):
         matrix = random_matrix(0, density=0.0)

@@ -132,5 +132,5 @@ def _in_words(summary: dict[str, Any]) -> str:
     return (
         f"version {summary['version']} is being served: {counts['patients']:,} patients, "
         f"{counts['suggestable']:,} treatments that can be suggested\n{judged}\n{timed}\n"
-        f"{NOT_SCREENED['statement']}"
+        f"Not safety-checked: {NOT_SCREENED['statement']}"
     )

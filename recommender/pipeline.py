@@ -19,8 +19,7 @@ DEPTH = (
 )
 NOT_SCREENED = {
     "checked": False,
-    "statement": "Nothing was safety-checked: no suggestion was checked for interactions, allergies, "
-    "contraindications, duplicate therapy or dose.",
+    "statement": "No suggestion was checked for interactions, allergies, contraindications, duplicate therapy or dose.",
 }
 
 
@@ -44,6 +43,7 @@ def make_snapshot(
         "as_of": records.as_of.isoformat(),
         "counts": counts(records) | {"columns": len(matrix.index), "suggestable": len(matrix.index.targets)},
         "safety": NOT_SCREENED,
+        "depth": DEPTH,
         "model": {"name": fitted.name, "parameters": fitted.parameters()},
     }
     return Snapshot(Release(version, manifest, matrix.index, fitted), matrix.patient_ids, top, matrix.rows)

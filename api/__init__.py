@@ -1,0 +1,44 @@
+"""Settings and a store in, the Flask application out: the JSON API for record systems and the pages for clinicians."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+
+from api import errors, ops, pages, recommendations
+from api.observe import OrjsonProvider, log_failure, observe
+from api.serving import Serving
+from recommender.settings import Settings
+from recommender.store import Store
+
+MAX_FORM_BYTES = 16 * 1024  # a patient id and a number: anything larger is not a form of ours
+
+
+class App(Flask):
+    """Flask that logs a fault without the path, the form or the exception's words: they may be patient content."""
+
+    json_provider_class = OrjsonProvider
+
+    def log_exception(self, exc_info: Any) -> None:
+        log_failure(exc_info[1])
+
+
+def create_app(settings: Settings | None = None, store: Store | None = None) -> Flask:
+    """The application on `store`, or on the store that `settings` (default: the environment) name.
+
+    A store that is handed in stays the caller's to close. One named by settings is opened at the first request, so that
+    the pages can say that it is down rather than fail to start, and is closed when the process ends.
+    """
+    app = App(__name__, root_path=str(Path(__file__).parent))
+    app.config.update(PROPAGATE_EXCEPTIONS=False, MAX_CONTENT_LENGTH=MAX_FORM_BYTES)
+    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}  # a tenth of a page's weight
+    app.url_map.merge_slashes = False  # a redirect would repeat the path, which may hold a patient id
+    app.extensions["rxrec"] = Serving(settings or Settings.from_environment(), store)
+    observe(app)
+    errors.register(app, pages.error_page)
+    for blueprint in (recommendations.blueprint, ops.blueprint, pages.blueprint):
+        app.register_blueprint(blueprint)
+    app.jinja_env.globals.update(pages.GLOBALS)
+    return app

@@ -1,0 +1,125 @@
+"""A release, one patient's entry and n in, the typed answer out: the same value behind the JSON and the page."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from api.words import EN
+from recommender.errors import StoreCorrupt
+from recommender.explain import explain
+from recommender.snapshot import Entry, Release
+
+DEFAULT_N = 10
+DEFAULT_DEPTH = 50  # longest list that can be asked for when the manifest does not state the published depth
+FORMAT = b"1"  # part of the ETag: raise it when the JSON of an unchanged entry changes
+TOLERANCE = 1e-4  # parts and score are float32 sums of the same terms in another order: far below this
+
+
+@dataclass(frozen=True)
+class ReasonPart:
+    """One thing on the patient's record and what it adds to a score."""
+
+    code: str
+    name: str
+    kind: str
+    block: str
+    contribution: float
+
+
+@dataclass(frozen=True)
+class Item:
+    """One suggestion; the contributions of `reasons`, largest first by size, add up to `score`."""
+
+    rank: int
+    code: str
+    name: str
+    kind: str
+    group: str
+    score: float
+    reasons: tuple[ReasonPart, ...]
+
+
+@dataclass(frozen=True)
+class Safety:
+    """What was checked: nothing, in this version of the API, whatever a manifest may say."""
+
+    checked: bool
+    statement: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`message` says in words why `items` is empty, and is null otherwise."""
+
+    patient_id: str
+    version: str
+    created: str
+    data_as_of: str
+    synthetic: bool
+    safety: Safety
+    items: tuple[Item, ...]
+    message: str | None
+
+
+def depth(release: Release) -> int:
+    """The longest list that this version can answer with."""
+    return int(release.manifest.get("depth", DEFAULT_DEPTH))
+
+
+def answer(release: Release, entry: Entry, patient_id: str, n: int) -> Answer:
+    """The n best suggestions with their exact reasons. Raises StoreCorrupt when a score is not the sum of its parts."""
+    items = tuple(
+        _item(release, entry, rank, int(column_ix), float(score))
+        for rank, (column_ix, score) in enumerate(zip(entry.columns[:n], entry.scores[:n], strict=True), start=1)
+    )
+    manifest = release.manifest
+    return Answer(
+        patient_id=patient_id,
+        version=release.version,
+        created=str(manifest.get("created", "")),
+        data_as_of=str(manifest.get("as_of", "")),
+        synthetic=manifest.get("synthetic") is True,
+        safety=safety(manifest),
+        items=items,
+        message=None if items else _why_empty(release, entry),
+    )
+
+
+def safety(manifest: Mapping[str, Any]) -> Safety:
+    """Fails closed: without a statement, or with one that claims a check, the answer is still `checked: false`."""
+    stated = manifest.get("safety")
+    statement = stated.get("statement") if isinstance(stated, Mapping) and stated.get("checked") is False else None
+    return Safety(checked=False, statement=str(statement or EN["safety.default"]))
+
+
+def etag(release: Release, entry: Entry, n: int) -> str:
+    """A weak ETag's value: the same for the same version, entry and n, in every process."""
+    digest = hashlib.sha256(b"\0".join((FORMAT, release.version.encode(), str(n).encode())))
+    for array in (entry.columns, entry.scores, entry.row_columns, entry.row_weights):
+        digest.update(np.ascontiguousarray(array).tobytes() + b"\0")
+    return digest.hexdigest()[:32]
+
+
+def _item(release: Release, entry: Entry, rank: int, column_ix: int, score: float) -> Item:
+    column = release.index.columns[column_ix]
+    reasons = tuple(
+        ReasonPart(r.column.code, r.column.name, r.column.kind, r.block, r.contribution)
+        for r in explain(release, entry, column_ix)
+    )
+    # an entry read with another model's release would pass every checksum and still explain the wrong drug
+    if not abs(math.fsum(r.contribution for r in reasons) - score) <= TOLERANCE * max(1.0, abs(score)):
+        raise StoreCorrupt("a published score is not the sum of its reasons: publish again with `rxrec nightly`")
+    return Item(rank, column.code, column.name, column.kind, column.group, score, reasons)
+
+
+def _why_empty(release: Release, entry: Entry) -> str:
+    on_record = set(entry.row_columns.tolist())
+    if all(target in on_record for target in release.index.targets.tolist()):
+        return EN["empty.all_on_record"]
+    return EN["empty.not_scored"]

@@ -1,0 +1,110 @@
+"""An exception in, an answer that says what is wrong and what to do out: problem+json (RFC 9457) or a calm page.
+
+No answer repeats the request: a path or a form may hold a patient id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from api.observe import log_failure, request_id
+from api.words import EN
+from recommender.errors import (
+    EngineError,
+    NothingPublished,
+    StoreCorrupt,
+    StoreUnavailable,
+    UnknownPatient,
+    UnknownVersion,
+)
+
+RETRY_AFTER_SECONDS = 10
+API_PATHS = ("/v1/", "/health/")
+
+
+class BadParameter(EngineError):
+    """A parameter of the request is outside what the route takes. The value given is not repeated."""
+
+    def __init__(self, parameter: str, message: str) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of problem: the last part of its stable `type`, its status, and its title's key among the words."""
+
+    slug: str
+    status: int
+
+    @property
+    def type(self) -> str:
+        return f"/problems/{self.slug}"
+
+
+KINDS: dict[type[EngineError], Kind] = {
+    BadParameter: Kind("bad-parameter", 400),
+    UnknownPatient: Kind("unknown-patient", 404),
+    NothingPublished: Kind("nothing-published", 503),
+    StoreUnavailable: Kind("store-unavailable", 503),
+    StoreCorrupt: Kind("store-corrupt", 500),
+    UnknownVersion: Kind("store-corrupt", 500),  # the pointer names a version that the store does not hold
+}
+INTERNAL = Kind("internal", 500)  # any other fault, ours
+
+
+def kind_of(error: EngineError) -> Kind:
+    return next((kind for cls, kind in KINDS.items() if isinstance(error, cls)), INTERNAL)
+
+
+def problem_of(error: EngineError, status: int | None = None) -> Response:
+    """The problem+json of an engine error; `status` overrides the kind's own."""
+    kind = kind_of(error)
+    extra = {"parameter": error.parameter} if isinstance(error, BadParameter) else {}
+    detail = str(error) if isinstance(error, BadParameter) else EN[f"problem.{kind.slug}.detail"]
+    return _problem(kind.type, EN[f"problem.{kind.slug}.title"], status or kind.status, detail, **extra)
+
+
+def register(app: Flask, page: Callable[[str, int], Response]) -> None:
+    """Answer every error: a program gets problem+json, a person `page(slug, status)`."""
+
+    def wants_page() -> bool:
+        return not request.path.startswith(API_PATHS)
+
+    @app.errorhandler(EngineError)
+    def engine_error(error: EngineError) -> Response:
+        kind = kind_of(error)
+        if kind.status >= 500 and kind.slug != "nothing-published":
+            log_failure(error)
+        return page(kind.slug, kind.status) if wants_page() else problem_of(error)
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response | HTTPException:
+        status = error.code or 500
+        if status < 400:
+            return error  # a redirect
+        if status == 500:
+            slug, type_ = INTERNAL.slug, INTERNAL.type
+        elif status == 404:
+            slug, type_ = "not-found", "/problems/not-found"
+        else:
+            slug, type_ = "other", "about:blank"
+        if wants_page():
+            return page(slug, status)
+        title = HTTPStatus(status).phrase if slug == "other" else EN[f"problem.{slug}.title"]
+        return _problem(type_, title, status, EN[f"problem.{slug}.detail"])
+
+
+def _problem(type_: str, title: str, status: int, detail: str, **extra: Any) -> Response:
+    body = {"type": type_, "title": title, "status": status, "detail": detail, "request_id": request_id(), **extra}
+    response = Response(orjson.dumps(body), status=status, mimetype="application/problem+json")
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response

@@ -1,0 +1,210 @@
+"""An answer and the patient's row in, what the page shows out: names, dates, shares that add up after rounding."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from api.answers import Answer, Item, ReasonPart
+from api.words import Words
+from recommender.features import Column
+from recommender.snapshot import Entry, Release
+
+SAID_REASONS = 4  # parts said in the sentence; the others are summed as "the rest"
+SHORT_ID = 8
+# SNOMED CT closes a name with what sort of thing it is; beside a heading that says so already it is noise
+SEMANTIC_TAG = re.compile(r" \((disorder|finding|situation|event|procedure|regime/therapy|substance)\)$")
+
+
+@dataclass(frozen=True)
+class Share:
+    """One part of a score in words: `units` is its share in whole hundredths or thousandths, as displayed."""
+
+    text: str
+    code: str
+    units: int
+    shown: str
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One row of the list. The shares shown in `because`, `against` and `rest` add up to the score shown."""
+
+    rank: int
+    name: str
+    code: str
+    group: str
+    kind: str
+    score: str
+    bar: float  # share of the highest score on the list, in percent, 0 for a score that is not positive
+    because: tuple[Share, ...]
+    against: tuple[Share, ...]
+    rest: Share | None
+    n_parts: int
+    parts: tuple[Share, ...]  # in thousandths; those that round to nothing are one last line
+    fine_score: str
+
+
+@dataclass(frozen=True)
+class Term:
+    """An entry of the chart: its name, and its code for those who want it."""
+
+    name: str
+    code: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What this version knew of the patient: the row that the suggestions were computed from, in words."""
+
+    sex: str
+    age: str
+    allergies: tuple[Term, ...]
+    conditions: tuple[Term, ...]
+    drugs: tuple[Term, ...]
+    others: tuple[Term, ...]
+
+
+def chart(release: Release, entry: Entry, words: Words) -> Chart:
+    """Name every entry of the row; within a block the heaviest (current, most repeated) come first."""
+    by_block: dict[str, list[Column]] = {}
+    for column_ix, _ in sorted(zip(entry.row_columns.tolist(), entry.row_weights.tolist(), strict=True), key=_heaviest):
+        by_block.setdefault(release.index.block_of(column_ix), []).append(release.index.columns[column_ix])
+    people = {column.kind: column for column in by_block.get("demographics", [])}
+    treatments = by_block.get("treatments", [])
+    sex, age = people.get("sex"), people.get("age")
+    return Chart(
+        sex=words.or_else(sex.code.replace(":", "."), sex.name) if sex else words("patient.no_sex"),
+        age=age.name.replace("-", "–") if age else words("patient.no_age"),
+        allergies=_terms(by_block.get("allergies", [])),
+        conditions=_terms(by_block.get("conditions", [])),
+        drugs=_terms([c for c in treatments if c.kind == "drug"]),
+        others=_terms([c for c in treatments if c.kind != "drug"]),
+    )
+
+
+def suggestions(answer: Answer, words: Words) -> tuple[Suggestion, ...]:
+    """The answer's items as the page shows them."""
+    highest = max((item.score for item in answer.items), default=0.0)
+    return tuple(_suggestion(item, highest, words) for item in answer.items)
+
+
+def _suggestion(item: Item, highest: float, words: Words) -> Suggestion:
+    said, others = item.reasons[:SAID_REASONS], item.reasons[SAID_REASONS:]
+    values = [r.contribution for r in said] + [math.fsum(r.contribution for r in others)]
+    *units, rest = adding_up(values, item.score, 100)
+    shares = [_share(reason, u, 2, words) for reason, u in zip(said, units, strict=True)]
+    return Suggestion(
+        rank=item.rank,
+        name=plain_name(item.name) or item.code,
+        code=item.code,
+        group=item.group,
+        kind=words.or_else(f"kind.{item.kind}", item.kind),
+        score=_decimal(round(item.score * 100), 2, sign=False),
+        bar=round(100 * item.score / highest, 1) if highest > 0 and item.score > 0 else 0.0,
+        because=tuple(s for s in shares if s.units > 0),
+        against=tuple(s for s in shares if s.units < 0),
+        rest=Share(words("reasons.rest"), "", rest, _decimal(rest, 2)) if rest else None,
+        n_parts=len(item.reasons),
+        parts=_parts(item.reasons, words, item.score),
+        fine_score=_decimal(round(item.score * 1000), 3, sign=False),
+    )
+
+
+def _parts(reasons: Sequence[ReasonPart], words: Words, score: float) -> tuple[Share, ...]:
+    units = adding_up([r.contribution for r in reasons], score, 1000)
+    parts = [_share(reason, u, 3, words) for reason, u in zip(reasons, units, strict=True) if u]
+    if len(parts) < len(reasons):
+        parts.append(Share(words.count("reasons.tiny", len(reasons) - len(parts)), "", 0, _decimal(0, 3)))
+    return tuple(parts)
+
+
+def _share(reason: ReasonPart, units: int, digits: int, words: Words) -> Share:
+    name = plain_name(reason.name) or reason.code
+    if reason.block == "demographics":
+        name = name.replace("-", "–")  # age 60–69
+    text = words.or_else(f"reason.{reason.block}", "{name}").format(name=name)
+    return Share(text, reason.code, units, _decimal(units, digits))
+
+
+def adding_up(values: Sequence[float], total: float, per_unit: int) -> list[int]:
+    """Round every value to whole units (1 / per_unit each) so that they add up to the rounded total.
+
+    Largest remainders (Hamilton): each is rounded down, and the units then missing go to those that lost most, so
+    none is off by a whole unit. `values` add up to `total` but for float rounding.
+    """
+    down = [math.floor(value * per_unit) for value in values]
+    missing = round(total * per_unit) - sum(down)
+    by_loss = sorted(range(len(values)), key=lambda i: down[i] - values[i] * per_unit)
+    for i in by_loss[: max(0, missing)]:
+        down[i] += 1
+    for i in by_loss[len(by_loss) + min(0, missing) :]:  # the total was a hair below the sum
+        down[i] -= 1
+    return down
+
+
+def _decimal(units: int, digits: int, *, sign: bool = True) -> str:
+    """31 with 2 digits -> "+.31"; the minus is a real one, so that it lines up and is read out."""
+    whole, part = divmod(abs(units), 10**digits)
+    mark = "−" if units < 0 else "+" if sign else ""
+    return f"{mark}{whole or ''}.{part:0{digits}d}"
+
+
+def date_in_words(iso: str) -> str:
+    """An ISO time as 22 Nov 2026; what is no ISO time is shown as it is."""
+    moment = _moment(iso)
+    return f"{moment.day} {moment:%b %Y}" if moment else iso
+
+
+def age_in_words(iso: str, now: datetime, words: Words) -> str:
+    """How old data of that time are, in days; "" for a time to come (de-identified data are often shifted forwards)."""
+    moment = _moment(iso)
+    days = (now - moment).days if moment else -1
+    if days < 0:
+        return ""
+    return words("data.age.0") if days == 0 else words.count("data.age", days)
+
+
+def short_id(patient_id: str) -> str:
+    return patient_id if len(patient_id) <= SHORT_ID + 4 else f"{patient_id[:SHORT_ID]}…"
+
+
+def plain_name(name: str) -> str:
+    return SEMANTIC_TAG.sub("", name)
+
+
+def quality_in_words(manifest: Mapping[str, Any], words: Words) -> str:
+    """The held-out figures as one sentence; says so when there are none."""
+    quality = manifest.get("quality")
+    if not isinstance(quality, Mapping) or not {"metric", "value"} <= quality.keys():
+        return words("model.no_quality")
+    shown = {key: _figure(value) for key, value in quality.items()}
+    whole = {"low", "high", "patients"} <= quality.keys()
+    sentence = words("model.quality" if whole else "model.quality.bare", **shown)
+    return sentence + (words("model.baseline", **shown) if "baseline" in quality else "") + "."
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _moment(iso: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(iso)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _heaviest(entry: tuple[int, float]) -> tuple[float, int]:
+    return -entry[1], entry[0]
+
+
+def _terms(columns: Sequence[Column]) -> tuple[Term, ...]:
+    return tuple(Term(plain_name(column.name) or column.code, column.code) for column in columns)

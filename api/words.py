@@ -1,0 +1,175 @@
+"""A key in, the words for it out: everything that the pages and the problems say, in one catalogue a language.
+
+Names of treatments and conditions come from the data and are never translated. `{braces}` are filled in by `Words`.
+"""
+
+from __future__ import annotations
+
+EN: dict[str, str] = {
+    # frame
+    "brand": "rxrec",
+    "brand.tagline": "treatment suggestions",
+    "title": "Treatment suggestions",
+    "title.patient": "Patient · Treatment suggestions",
+    "skip": "Skip to the suggestions",
+    "search.label": "Patient id",
+    "search.button": "Show suggestions",
+    "search.short": "Show",
+    "search.hint": "Exactly as your record system writes it.",
+    "clinical": "Supports, does not replace, clinical judgement.",
+    "synthetic": "Synthetic data",
+    "synthetic.more": "no real person",
+    "help.open": "Keyboard",
+    "help.title": "Keyboard",
+    "help.search": "search for a patient",
+    "help.next": "next suggestion",
+    "help.previous": "previous suggestion",
+    "help.reasons": "open or close its reasons",
+    "help.help": "this help",
+    "help.close": "Close",
+    # start page
+    "start.heading": "Find a patient",
+    "start.what": "For each patient, this lists treatments that patients with similar charts were given, with the "
+    "reasons. It learns from this hospital’s own records and is computed anew with every nightly run.",
+    "start.examples": "Synthetic patients to try",
+    "start.served": "What is being served",
+    "served.version": "Version",
+    "served.as_of": "Data as of",
+    "served.created": "Computed",
+    "served.patients": "Patients",
+    "served.suggestable": "Suggestable treatments",
+    "served.safety": "Safety",
+    "model.heading": "What this was built on",
+    "model.quality": "{metric} {value} on {patients} held-out patients (95% interval {low} to {high})",
+    "model.quality.bare": "{metric} {value} on held-out patients",
+    "model.baseline": "; always suggesting the most common treatments reaches {baseline}",
+    "model.no_quality": "No held-out measurement was published with this version.",
+    "model.learned": "Learned from {patients} patients; {suggestable} treatments can be suggested. Model: {name}.",
+    "model.uses": "It sees treatments, conditions, allergies, age band and sex. It does not see doses, laboratory "
+    "values, notes, or anything recorded after the date above.",
+    # intended use
+    "use.heading": "Intended use",
+    "use.for": "For clinicians who know the patient, as one more look at what others with a similar chart were given.",
+    "use.not": "Not for ordering, for triage, for emergencies, or for use by patients. A treatment that is missing "
+    "from the list is not advised against.",
+    # safety: a state of its own
+    "safety.unchecked": "Not safety-checked",
+    "safety.default": "No suggestion was checked for interactions, allergies or contraindications.",
+    "safety.todo": "Check each one as you would any order.",
+    "item.unchecked": "not checked",
+    # patient page
+    "patient.heading": "Patient",
+    "patient.full_id": "Full id: {id}",
+    "patient.no_sex": "sex not on record",
+    "patient.no_age": "age not on record",
+    "sex.F": "female",
+    "sex.M": "male",
+    "data.as_of": "Data as of {date}",
+    "data.age.0": "today",
+    "data.age.one": "1 day old",
+    "data.age.other": "{n} days old",
+    "data.version": "version {version}",
+    "chart.heading": "On record",
+    "chart.allergies": "Allergies",
+    "chart.conditions": "Conditions",
+    "chart.drugs": "Drugs",
+    "chart.others": "Procedures and care plans",
+    "chart.none": "None on record",
+    "chart.more": "{n} more",
+    "chart.fold": "Conditions ({conditions}) and treatments ({treatments})",
+    # the list
+    "list.heading": "Suggestions",
+    "list.length": "Show",
+    "list.length.button": "Show {n} suggestions",
+    "list.score": "score",
+    "list.what_score": "What is a score?",
+    "score.explained": "A score says how strongly this chart points to a treatment, compared with the other treatments "
+    "on this list. It is the sum of the parts given as reasons, each learned from what patients with that entry on "
+    "record were given.",
+    "score.not": "It is not a probability, not a measure of benefit, and not a statement that the treatment is safe. "
+    "The bar compares a score with the highest one on this list.",
+    "reasons.because": "because",
+    "reasons.against": "against",
+    "reasons.rest": "the rest",
+    "reasons.all.one": "The one part",
+    "reasons.all.other": "All {n} parts",
+    "reasons.tiny.one": "1 smaller part",
+    "reasons.tiny.other": "{n} smaller parts",
+    "reasons.caption": "Parts of the score for {name}",
+    "reasons.part": "On record",
+    "reasons.share": "Adds",
+    "reasons.sum": "Score",
+    "reason.treatments": "has had {name}",
+    "reason.conditions": "{name}",
+    "reason.allergies": "allergy: {name}",
+    "reason.demographics": "{name}",
+    "reason.baseline": "how common it is overall",
+    "kind.drug": "drug",
+    "kind.procedure": "procedure",
+    "kind.care_plan": "care plan",
+    "code": "Code {code}",
+    "empty.heading": "Nothing to suggest",
+    "empty.all_on_record": "Every treatment that could be suggested is already on this patient’s record.",
+    "empty.not_scored": "The model could score no treatment beyond those already on this patient’s record.",
+    "empty.todo": "This is not advice against any treatment.",
+    # states of the pages
+    "state.unknown-patient": "No patient with that id in this version",
+    "state.unknown-patient.todo": "Check the id. A patient registered after {date} appears with the next nightly run.",
+    "state.no-id": "Enter a patient id",
+    "state.no-id.todo": "The id as your record system writes it.",
+    "state.store-unavailable": "The suggestions cannot be reached just now",
+    "state.store-unavailable.todo": "The store that holds them does not answer. Nothing is lost: what was published "
+    "is untouched, and this page works again when the store does.",
+    "state.nothing-published": "Nothing has been published yet",
+    "state.nothing-published.todo": "The first nightly run has not finished. Whoever runs this system starts it with: "
+    "rxrec nightly",
+    "state.store-corrupt": "This version cannot be trusted, so it is not shown",
+    "state.store-corrupt.todo": "What the store holds does not match what was published. Whoever runs this system "
+    "should publish again: rxrec nightly",
+    "state.internal": "Something went wrong on our side",
+    "state.internal.todo": "The fault was logged. Try again; if it stays, report the request id below.",
+    "state.not-found": "There is no page at this address",
+    "state.not-found.todo": "Start again from the search.",
+    "state.other": "That request could not be answered",
+    "state.other.todo": "Start again from the search.",
+    "state.bad-parameter": "That list length cannot be shown",
+    "state.bad-parameter.todo": "Choose one of the lengths offered above the list.",
+    "state.retry": "Try again",
+    "state.request": "Request id",
+    # problems (RFC 9457)
+    "problem.bad-parameter.title": "A parameter cannot be used",
+    "problem.unknown-patient.title": "Unknown patient",
+    "problem.unknown-patient.detail": "The version being served has no patient of that id.",
+    "problem.nothing-published.title": "Nothing published",
+    "problem.nothing-published.detail": "No version is being served yet: run `rxrec nightly` first.",
+    "problem.store-unavailable.title": "Store unavailable",
+    "problem.store-unavailable.detail": "The store does not answer; what was published is untouched. Try again later.",
+    "problem.store-corrupt.title": "Published data cannot be trusted",
+    "problem.store-corrupt.detail": "What the store holds does not match what was published, so no list is given: "
+    "publish again with `rxrec nightly`.",
+    "problem.internal.title": "Internal error",
+    "problem.internal.detail": "A fault of ours; it was logged under this request id.",
+    "problem.not-found.title": "No such resource",
+    "problem.not-found.detail": "No route of this API has that path.",
+    "problem.other.detail": "The request cannot be answered as it was made.",
+}
+
+CATALOGUES: dict[str, dict[str, str]] = {"en": EN}
+
+
+class Words:
+    """One language's words: `words("key", name=...)`, and `words.count("key", n)` for one or many."""
+
+    def __init__(self, language: str = "en") -> None:
+        self.language, self._words = language, CATALOGUES[language]
+
+    def __call__(self, key: str, **values: object) -> str:
+        text = self._words[key]
+        return text.format(**values) if values else text
+
+    def count(self, key: str, n: int) -> str:
+        return self(f"{key}.one" if n == 1 else f"{key}.other", n=f"{n:,}")
+
+    def or_else(self, key: str, default: str) -> str:
+        """For keys made from the data's own words, such as a treatment's kind."""
+        return self._words.get(key, default)

@@ -1,0 +1,210 @@
+"""What the API's tests share: a published tiny hospital, a ward with awkward names, gunicorn, and a real Chromium."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from playwright.sync_api import Browser, sync_playwright
+from scipy import sparse
+from werkzeug.serving import make_server
+
+from api import create_app
+from recommender.features import Block, Column, ColumnIndex, PatientMatrix
+from recommender.models.base import Model
+from recommender.models.linear import LinearModel
+from recommender.ranking import top_n
+from recommender.settings import Settings
+from recommender.snapshot import Release, Snapshot
+from recommender.store import Store, open_store
+
+ROOT = Path(__file__).parents[2]
+STATEMENT = "No suggestion was checked for interactions, allergies or contraindications."
+MANIFEST: dict[str, Any] = {
+    "run_id": "v1",
+    "created": "2025-01-02T02:10:00+00:00",
+    "source": "tiny",
+    "synthetic": False,
+    "as_of": "2025-01-01T00:00:00+00:00",
+    "counts": {"patients": 6},
+    "safety": {"checked": False, "statement": STATEMENT},
+    "model": {"name": "linear"},
+}
+LONG_NAME = (
+    "24 HR metoprolol succinate 200 MG Extended Release Oral Tablet with " + "a-name-that-goes-on".replace("-", "") * 4
+)
+EVIL_NAME = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"'&"
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    with open_store(settings) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def with_manifest() -> Callable[..., Snapshot]:
+    """`with_manifest(snapshot, synthetic=True)`: the snapshot with a whole manifest, changed where wished."""
+
+    def changed(snapshot: Snapshot, **changes: Any) -> Snapshot:
+        manifest = {**MANIFEST, "run_id": snapshot.release.version, **changes}
+        return dataclasses.replace(snapshot, release=dataclasses.replace(snapshot.release, manifest=manifest))
+
+    return changed
+
+
+@pytest.fixture
+def published(store: Store, tiny_snapshot: Callable[..., Snapshot], with_manifest: Callable[..., Snapshot]) -> Snapshot:
+    """The tiny hospital, being served as v1."""
+    snapshot = with_manifest(tiny_snapshot("v1"))
+    store.publish(snapshot)
+    store.activate("v1")
+    return snapshot
+
+
+@pytest.fixture
+def client(settings: Settings, store: Store) -> FlaskClient:
+    """A client of the application on the test's own store, in which nothing is published yet."""
+    return create_app(settings, store).test_client()
+
+
+# --- a ward: enough columns for a full page, and names that a page must survive -------------------------------------
+
+
+@pytest.fixture(scope="session")
+def ward(with_manifest: Callable[..., Snapshot]) -> Callable[..., Snapshot]:
+    """`ward(version, model)`: 60 patients, 60 treatments, 40 conditions; patient EMPTY has had every treatment.
+
+    Treatment 0 and condition 0 are named to break out of HTML, treatment 1 is too long for a line. Patient LONG has
+    that condition and that treatment, and is suggested treatment 0.
+    """
+    rng = np.random.default_rng(7)
+    kinds = ["drug"] * 50 + ["procedure"] * 6 + ["care_plan"] * 4
+    names = [EVIL_NAME, LONG_NAME, *(f"treatment {number}" for number in range(2, 60))]
+    columns = [
+        *(
+            Column(f"rx:{i}", kind, name, f"class {i % 9}")
+            for i, (kind, name) in enumerate(zip(kinds, names, strict=True))
+        ),
+        Column("snomed:0", "condition", EVIL_NAME, ""),
+        *(Column(f"snomed:{i}", "condition", f"condition {i} (disorder)", "") for i in range(1, 40)),
+        *(Column(f"allergy:{i}", "allergy", f"allergen {i}", "") for i in range(3)),
+        *(Column(f"age:{lower}-{lower + 9}", "age", f"age {lower}-{lower + 9}", "") for lower in (20, 40, 60)),
+        *(Column(f"sex:{sex}", "sex", name, "") for sex, name in (("F", "female"), ("M", "male"))),
+        Column("baseline", "baseline", "how common it is overall", ""),
+    ]
+    blocks = [Block("treatments", 0, 60), Block("conditions", 60, 100), Block("allergies", 100, 103)]
+    blocks += [Block("demographics", 103, 108), Block("baseline", 108, 109)]
+    dense = (rng.random((60, 109)) < 0.2) * np.float32(1)
+    dense[:, :2] = rng.random((60, 2)) < 0.5  # the awkward names are popular, so they are suggested
+    dense[:, 103:] = 0
+    dense[np.arange(60), 103 + rng.integers(0, 3, 60)] = 1
+    dense[np.arange(60), 106 + rng.integers(0, 2, 60)] = 1
+    dense[:, 108] = 1
+    dense[0, :60] = 1  # EMPTY
+    dense[1, :2], dense[1, 60:75] = (0, 1), 1  # LONG
+    dense[2, :2] = 0
+    rows = sparse.csr_matrix(dense, shape=(60, 109), dtype=np.float32)
+    index = ColumnIndex(tuple(columns), tuple(blocks), np.arange(60, dtype=np.int32))
+    ids = np.array(
+        ["EMPTY", "LONG", *(f"7f3c{number:04d}-0000-4000-8000-00000000{number:04d}" for number in range(58))]
+    )
+    matrix = PatientMatrix(rows, index, ids.astype(object))
+
+    def snapshot(version: str = "ward-1", model: Model | None = None, **changes: Any) -> Snapshot:
+        fitted = (model or LinearModel()).fit(matrix)
+        examples = {"synthetic": True, "example_patients": [str(i) for i in ids[2:8]], "counts": {"patients": 60}}
+        top = top_n(fitted, matrix, 50)
+        return with_manifest(Snapshot(Release(version, {}, index, fitted), ids, top, rows), **{**examples, **changes})
+
+    return snapshot
+
+
+# --- gunicorn and Chromium --------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """A running server; `log` is everything that a gunicorn has written."""
+
+    url: str
+    log: Path | None = None
+
+
+@contextlib.contextmanager
+def gunicorn_on(redis_url: str, folder: Path) -> Iterator[Server]:
+    environment: Mapping[str, str] = {**os.environ, "REDIS_URL": redis_url, "RXREC_WORKDIR": str(folder)}
+    log = folder / "gunicorn.log"
+    with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
+        command = [sys.executable, "-m", "gunicorn", "--workers", "1", "--threads", "4", "--no-control-socket"]
+        command += ["--bind", f"fd://{listening.fileno()}", "api:create_app()"]
+        process = subprocess.Popen(
+            command, env=environment, cwd=ROOT, pass_fds=[listening.fileno()], stdout=output, stderr=output
+        )
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        try:
+            # the socket listens already, so this waits for the worker rather than fails
+            with urllib.request.urlopen(f"{url}/health/live", timeout=60) as answer:
+                assert answer.status == 200
+            yield Server(url, log)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def ward_server(redis_server: Any, ward: Callable[..., Snapshot], tmp_path_factory: Any) -> Iterator[Server]:
+    """gunicorn on the published ward, for all browser tests of a worker."""
+    url = redis_server.url[:-1] + "1"
+    folder = tmp_path_factory.mktemp("ward")
+    with open_store(Settings(workdir=folder, redis_url=url)) as store:
+        store.publish(ward("ward-1"))
+        store.activate("ward-1")
+    with gunicorn_on(url, folder) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def served(app: Flask) -> Iterator[Server]:
+    """`app` on a port, in a thread of this process: a gunicorn takes seconds to start."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield Server(f"http://127.0.0.1:{server.port}")
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Flask], Server]]:
+    """`serve(app)`: a server of the test's own."""
+    with contextlib.ExitStack() as stack:
+        yield lambda app: stack.enter_context(served(app))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.fail("chromium is not on PATH: install it (Debian: apt install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()

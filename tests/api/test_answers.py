@@ -1,0 +1,122 @@
+"""Every served item of several versions and models is the sum of its reasons, as exact values and as displayed."""
+
+import dataclasses
+import math
+import re
+from datetime import datetime
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.answers import answer, etag
+from api.present import adding_up, age_in_words, date_in_words, quality_in_words, short_id, suggestions
+from api.words import EN, Words
+from recommender.errors import StoreCorrupt
+from recommender.models.linear import LinearModel
+from recommender.models.popularity import PopularityModel
+from recommender.snapshot import unpack_entry
+
+WORDS = Words()
+MODELS = [
+    LinearModel(),
+    PopularityModel(),
+    LinearModel(
+        {**dict.fromkeys(("treatments", "conditions"), 0.5), "allergies": 1.0, "demographics": 500.0, "baseline": 0.01}
+    ),
+]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=["linear", "popularity", "linear-loose"])
+def test_reasons_add_up_for_every_served_item(ward, model):
+    snapshot = ward("v1", model)
+    for patient_id, packed in snapshot.packed():
+        entry = unpack_entry(packed, "v1", patient_id, len(snapshot.release.index))  # as a reader gets it
+        served = answer(snapshot.release, entry, patient_id, 50)
+        for item, shown in zip(served.items, suggestions(served, WORDS), strict=True):
+            assert math.fsum(r.contribution for r in item.reasons) == pytest.approx(item.score, abs=1e-5)
+            parts = [*shown.because, *shown.against, *([shown.rest] if shown.rest else [])]
+            assert sum(hundredths(part.shown, 100) for part in parts) == hundredths(shown.score, 100)
+            assert sum(hundredths(part.shown, 1000) for part in shown.parts) == hundredths(shown.fine_score, 1000)
+            assert 0 <= shown.bar <= 100
+
+
+def hundredths(shown, per_unit):
+    """Read a number as a person does."""
+    assert re.fullmatch(r"[+−]?\d*\.\d{2,3}", shown)
+    return round(float(shown.replace("−", "-")) * per_unit)
+
+
+@given(st.lists(st.floats(-5, 5), max_size=40), st.sampled_from([100, 1000]))
+def test_rounded_shares_add_up_and_stay_close(values, per_unit):
+    rounded = adding_up(values, math.fsum(values), per_unit)
+    if values:
+        assert sum(rounded) == round(math.fsum(values) * per_unit)
+    assert all(abs(r - v * per_unit) < 1 + 1e-6 for r, v in zip(rounded, values, strict=True))
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=40), st.floats(-1e-5, 1e-5))
+def test_rounded_shares_add_up_to_a_total_of_other_float_rounding(values, drift):
+    total = math.fsum(values) + drift
+    assert sum(adding_up(values, total, 100)) == round(total * 100)
+
+
+def test_reasons_of_another_model_are_refused(ward):
+    snapshot = ward("v1")
+    other = dataclasses.replace(snapshot.release, model=ward("v2", PopularityModel()).release.model)
+    with pytest.raises(StoreCorrupt, match="not the sum of its reasons"):
+        answer(other, snapshot.entry(3), "x", 10)
+
+
+def test_a_score_that_is_no_number_is_refused(ward):
+    snapshot = ward("v1")
+    entry = snapshot.entry(3)
+    with pytest.raises(StoreCorrupt):
+        answer(snapshot.release, dataclasses.replace(entry, scores=np.full_like(entry.scores, np.nan)), "x", 10)
+
+
+def test_etag_follows_what_is_answered(ward):
+    snapshot = ward("v1")
+    entry = snapshot.entry(3)
+    tag = etag(snapshot.release, entry, 10)
+    assert tag == etag(snapshot.release, snapshot.entry(3), 10)
+    others = [etag(snapshot.release, entry, 9), etag(snapshot.release, snapshot.entry(4), 10)]
+    others.append(etag(snapshot.release, dataclasses.replace(entry, row_weights=entry.row_weights / 2), 10))
+    others.append(etag(dataclasses.replace(snapshot.release, version="v2"), entry, 10))
+    assert len({tag, *others}) == 5
+
+
+def test_dates_in_words():
+    moment = "2026-11-22T02:10:00+00:00"
+
+    def at(day):
+        return datetime.fromisoformat(f"2026-11-{day}T12:00:00+00:00")
+
+    assert date_in_words(moment) == "22 Nov 2026"
+    assert date_in_words("soon") == "soon"
+    assert [age_in_words(moment, at(day), WORDS) for day in (21, 22, 23, 30)] == [
+        "",
+        "today",
+        "1 day old",
+        "8 days old",
+    ]
+    assert age_in_words("soon", at(22), WORDS) == ""
+
+
+def test_ids_are_shortened_only_where_it_helps():
+    assert short_id("PAT-2") == "PAT-2"
+    assert short_id("7f3c0000-0000-4000-8000-000000000000") == "7f3c0000…"
+
+
+def test_quality_in_words():
+    whole = {"metric": "NDCG@10", "value": 0.4123, "low": 0.4, "high": 0.42, "patients": 1180, "baseline": 0.29}
+    assert quality_in_words({"quality": whole}, WORDS) == (
+        "NDCG@10 0.412 on 1,180 held-out patients (95% interval 0.4 to 0.42); "
+        "always suggesting the most common treatments reaches 0.29."
+    )
+    assert (
+        quality_in_words({"quality": {"metric": "NDCG@10", "value": 0.4}}, WORDS) == "NDCG@10 0.4 on held-out patients."
+    )
+    for nothing in ({}, {"quality": None}, {"quality": {}}, {"quality": "good"}):
+        assert quality_in_words(nothing, WORDS) == EN["model.no_quality"]

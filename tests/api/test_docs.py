@@ -1,0 +1,48 @@
+"""docs/api.md does what it says: its examples run against a server, its answer and its table are the real ones."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from api.errors import INTERNAL, KINDS
+
+TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.S)
+
+
+@pytest.fixture
+def run(serve, client, published):
+    server = serve(client.application)
+
+    def run(*command):
+        *start, code = command
+        code = code.replace("http://127.0.0.1:8000", server.url)
+        return subprocess.run([*start, code], capture_output=True, text=True, check=True, timeout=60).stdout
+
+    return run
+
+
+def test_examples(run):
+    one, again = blocks("bash")
+    answer = json.loads(run("bash", "-euc", one))
+    (written,) = blocks("json")
+    assert json.loads(written) == json.loads(json.dumps(answer), parse_float=lambda number: round(float(number), 6))
+    assert run("bash", "-euc", again) == "304\n"
+    (python,) = blocks("python")
+    printed = run(sys.executable, "-c", python)
+    assert printed.startswith("NOT SAFETY-CHECKED: No suggestion")
+    assert re.search(r"^1 simvastatin 0\.\d\d because .+ \+0\.\d\d", printed, re.M)
+    assert "version v1, data as of 2025-01-01" in printed
+
+
+def test_every_problem_type_is_documented_with_its_status():
+    documented = dict(re.findall(r"^\| `(/problems/[a-z-]+)` \| (\d+) \|", TEXT, re.M))
+    ours = {kind.type: str(kind.status) for kind in (*KINDS.values(), INTERNAL)}
+    assert documented == ours | {"/problems/not-found": "404"}

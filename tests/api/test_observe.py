@@ -1,0 +1,135 @@
+"""Health, errors, request ids, headers and logs: what everyone but the clinician sees."""
+
+import re
+
+import orjson
+import pytest
+import redis
+from flask import abort
+
+from api import create_app
+
+ROUTE = "/v1/patients/PAT-2/recommendations"
+
+
+@pytest.fixture
+def broken(settings, store, published):
+    """An application with routes that fail, as a later route of ours might."""
+    app = create_app(settings, store)
+
+    @app.get("/v1/broken/<name>")
+    @app.get("/broken/<name>")
+    def fails(name):
+        try:
+            raise KeyError(name)
+        except KeyError as error:
+            raise ValueError(f"could not use {name}") from error
+
+    @app.get("/v1/teapot")
+    def teapot():
+        abort(418)
+
+    return app.test_client()
+
+
+def lines(captured):
+    return [orjson.loads(line) for line in captured.out.splitlines()]
+
+
+def test_live_asks_no_store(settings):
+    client = create_app(settings, store=object()).test_client()
+    assert client.get("/health/live").json == {"status": "live"}
+
+
+def test_ready(client, published):
+    assert client.get("/health/ready").json == {"status": "ready", "version": "v1"}
+
+
+def test_not_ready_says_which_problem(client):
+    response = client.get("/health/ready")
+    assert (response.status_code, response.json["type"]) == (503, "/problems/nothing-published")
+    assert response.headers["Retry-After"]
+
+
+def test_not_ready_with_a_broken_version(client, published, redis_url):
+    with redis.Redis.from_url(redis_url) as raw:
+        raw.hset("rxrec:v1:assets", "columns", b"{}")
+    response = client.get("/health/ready")
+    assert (response.status_code, response.json["type"]) == (503, "/problems/store-corrupt")
+
+
+def test_a_fault_of_ours_is_a_problem_with_its_request_id_and_no_words_of_the_exception(broken, capsys):
+    response = broken.get("/v1/broken/PAT-4711")
+    assert (response.status_code, response.json["type"]) == (500, "/problems/internal")
+    assert response.json["request_id"] == response.headers["X-Request-ID"]
+    captured = capsys.readouterr()
+    failure, access = lines(captured)
+    assert failure["event"] == "failure"
+    assert [error["type"] for error in failure["errors"]] == ["ValueError", "KeyError"]
+    assert any("test_observe.py" in at and at.endswith(" fails") for at in failure["errors"][0]["at"])
+    assert failure["request_id"] == access["request_id"] == response.json["request_id"]
+    assert "4711" not in captured.out + captured.err + response.text
+
+
+def test_a_fault_of_ours_is_a_calm_page(broken, capsys):
+    response = broken.get("/broken/PAT-4711")
+    assert response.status_code == 500
+    assert "Something went wrong on our side" in response.text
+    assert response.headers["X-Request-ID"] in response.text
+    assert "4711" not in response.text + capsys.readouterr().out
+
+
+def test_other_statuses(broken):
+    response = broken.get("/v1/teapot")
+    assert (response.status_code, response.json["type"], response.json["title"]) == (418, "about:blank", "I'm a Teapot")
+
+
+def test_access_log_has_templates_and_no_patient(client, published, capsys):
+    client.get(ROUTE, query_string={"n": 2, "secret": "query"})
+    client.get("/v1/patients/NOBODY-4711/recommendations")
+    client.get("/v1/patients/NOBODY-4711")
+    client.get("/NOBODY-4711")
+    client.post("/patient", data={"patient_id": "PAT-2"})
+    client.post("/patient", data={"patient_id": "NOBODY-4711"})
+    client.open("/", method="NOBODY-4711")
+    captured = capsys.readouterr()
+    assert [(line["method"], line["route"], line["status"]) for line in lines(captured)] == [
+        ("GET", "/v1/patients/<path:patient_id>/recommendations", 200),
+        ("GET", "/v1/patients/<path:patient_id>/recommendations", 404),
+        ("GET", "(no route)", 404),
+        ("GET", "(no route)", 404),
+        ("POST", "/patient", 200),
+        ("POST", "/patient", 404),
+        ("other", "(no route)", 405),
+    ]
+    assert set(lines(captured)[0]) == {"time", "event", "method", "route", "status", "ms", "request_id"}
+    for private in ("PAT-2", "4711", "secret", "metformin", "diabetes"):
+        assert private not in captured.out + captured.err
+
+
+@pytest.mark.parametrize("given", ["abc-123", "A.b_c-9", "x" * 64])
+def test_a_sane_request_id_is_kept(client, given):
+    assert client.get("/health/live", headers={"X-Request-ID": given}).headers["X-Request-ID"] == given
+
+
+@pytest.mark.parametrize("given", ["", "x" * 65, "a b", 'a"b', "ü", "<script>", "{}"])
+def test_any_other_request_id_is_replaced(client, given):
+    made = client.get("/health/live", headers={"X-Request-ID": given}).headers["X-Request-ID"]
+    assert re.fullmatch(r"[0-9a-f]{32}", made)
+
+
+@pytest.mark.parametrize("path", ["/", "/health/live", ROUTE, "/v1/none", "/none", "/static/page.css"])
+def test_security_headers_on_every_answer(client, published, path):
+    with client.get(path) as response:
+        headers = response.headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy and "http" not in policy and "*" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_a_large_form_is_refused(client, published):
+    response = client.post("/patient", data={"patient_id": "x" * 20_000})
+    assert response.status_code == 413
+    assert "xxxx" not in response.text

@@ -1,0 +1,158 @@
+"""The contract of GET /v1/patients/{id}/recommendations, on a real Redis."""
+
+import dataclasses
+import math
+
+import pytest
+import redis
+
+ROUTE = "/v1/patients/PAT-2/recommendations"
+STATEMENT = "No suggestion was checked for interactions, allergies or contraindications."
+
+
+def problem(response):
+    assert response.content_type == "application/problem+json"
+    body = response.json
+    assert body["status"] == response.status_code
+    assert body["request_id"] == response.headers["X-Request-ID"]
+    assert body["title"] and body["detail"]
+    return body
+
+
+def test_answer_says_what_when_and_why(client, published):
+    body = client.get(ROUTE).json
+    assert body["patient_id"] == "PAT-2"
+    assert body["version"] == "v1"
+    assert body["created"] == "2025-01-02T02:10:00+00:00"
+    assert body["data_as_of"] == "2025-01-01T00:00:00+00:00"
+    assert body["synthetic"] is False
+    assert body["message"] is None
+    assert body["safety"] == {"checked": False, "statement": STATEMENT}
+    # PAT-2 has metformin and lisinopril; PAT-1, who has both, and PAT-3 have simvastatin
+    first = body["items"][0]
+    assert (first["rank"], first["code"], first["name"], first["kind"]) == (1, "rxnorm:36567", "simvastatin", "drug")
+    assert [item["rank"] for item in body["items"]] == [1, 2, 3]
+    assert set(first["reasons"][0]) == {"code", "name", "kind", "block", "contribution"}
+    sizes = [abs(reason["contribution"]) for reason in first["reasons"]]
+    assert sizes == sorted(sizes, reverse=True)
+    for item in body["items"]:
+        assert math.fsum(r["contribution"] for r in item["reasons"]) == pytest.approx(item["score"], abs=1e-5)
+
+
+def test_n_is_the_length(client, published):
+    assert len(client.get(f"{ROUTE}?n=1").json["items"]) == 1
+    assert len(client.get(f"{ROUTE}?n=50").json["items"]) == 3  # no more treatments than that
+
+
+@pytest.mark.parametrize("n", ["0", "-1", "51", "1.5", "ten", "", "²", "9" * 400, "1e1", " 5"])
+def test_bad_n_is_named(client, published, n):
+    response = client.get(ROUTE, query_string={"n": n})
+    body = problem(response)
+    assert (response.status_code, body["type"], body["parameter"]) == (400, "/problems/bad-parameter", "n")
+    assert "1 to 50" in body["detail"]
+
+
+def test_longest_list_is_the_published_depth(client, store, tiny_snapshot, with_manifest):
+    store.publish(with_manifest(tiny_snapshot("v1", n=2), depth=2))
+    store.activate("v1")
+    assert client.get(f"{ROUTE}?n=2").status_code == 200
+    assert "1 to 2" in problem(client.get(f"{ROUTE}?n=3"))["detail"]
+
+
+def test_unknown_patient(client, published):
+    response = client.get("/v1/patients/NOBODY-4711/recommendations")
+    assert response.status_code == 404
+    assert problem(response)["type"] == "/problems/unknown-patient"
+    assert b"NOBODY" not in response.data
+
+
+@pytest.mark.parametrize("patient_id", ["a/b", "%00", "%FF", "..%2F..", "ü", "x" * 3000, "PAT-2%20", "a//b"])
+def test_odd_ids_are_unknown_and_are_not_repeated(client, published, patient_id):
+    response = client.get(f"/v1/patients/{patient_id}/recommendations")
+    assert (response.status_code, problem(response)["type"]) == (404, "/problems/unknown-patient")
+
+
+def test_an_id_may_hold_a_slash(client, store, tiny_snapshot, with_manifest):
+    snapshot = with_manifest(tiny_snapshot("v1"))
+    ids = snapshot.patient_ids.copy()
+    ids[0] = "ward 3/bed 1"
+    store.publish(dataclasses.replace(snapshot, patient_ids=ids))
+    store.activate("v1")
+    assert client.get("/v1/patients/ward%203%2Fbed%201/recommendations").json["patient_id"] == "ward 3/bed 1"
+
+
+def test_nothing_published(client):
+    response = client.get(ROUTE)
+    assert response.status_code == 503
+    assert problem(response)["type"] == "/problems/nothing-published"
+    assert "rxrec nightly" in response.json["detail"]
+
+
+def test_empty_list_says_why(client, store, ward):
+    store.publish(ward("v1"))
+    store.activate("v1")
+    body = client.get("/v1/patients/EMPTY/recommendations").json
+    assert body["items"] == []
+    assert "already on this patient" in body["message"]
+
+
+def test_list_without_scores_says_why(client, store, tiny_snapshot, with_manifest):
+    store.publish(with_manifest(tiny_snapshot("v1", n=0)))
+    store.activate("v1")
+    assert "could score no treatment" in client.get(ROUTE).json["message"]
+
+
+def test_etag(client, published, store, tiny_snapshot, with_manifest):
+    first = client.get(ROUTE)
+    tag = first.headers["ETag"]
+    again = client.get(ROUTE, headers={"If-None-Match": tag})
+    assert (again.status_code, again.data, again.headers["ETag"]) == (304, b"", tag)
+    assert client.get(ROUTE, headers={"If-None-Match": '"other", ' + tag}).status_code == 304
+    assert client.get(ROUTE, headers={"If-None-Match": '"other"'}).status_code == 200
+    assert client.get(f"{ROUTE}?n=1").headers["ETag"] != tag
+    assert client.get("/v1/patients/PAT-1/recommendations").headers["ETag"] != tag
+    store.publish(with_manifest(tiny_snapshot("v2")))
+    store.activate("v2")
+    assert client.get(ROUTE, headers={"If-None-Match": tag}).status_code == 200
+
+
+def test_no_cache_keeps_patient_data(client, published):
+    for response in (client.get(ROUTE), client.post("/patient", data={"patient_id": "PAT-2"}), client.get("/")):
+        assert response.headers["Cache-Control"] == "private, no-store"
+
+
+@pytest.mark.parametrize("safety", [None, {}, {"checked": True, "statement": "all safe"}, "safe", {"checked": False}])
+def test_a_manifest_cannot_make_it_read_as_safe(client, store, tiny_snapshot, with_manifest, safety):
+    store.publish(with_manifest(tiny_snapshot("v1"), safety=safety))
+    store.activate("v1")
+    assert client.get(ROUTE).json["safety"] == {"checked": False, "statement": STATEMENT}
+
+
+def test_altered_entry_is_refused(client, published, redis_url):
+    with redis.Redis.from_url(redis_url) as raw:
+        for key in raw.scan_iter(match="rxrec:v1:p:*"):
+            for field, value in raw.hgetall(key).items():
+                raw.hset(key, field, value[:12] + bytes([value[12] ^ 1]) + value[13:])
+    response = client.get(ROUTE)
+    assert response.status_code == 500
+    assert problem(response)["type"] == "/problems/store-corrupt"
+    assert "rxrec nightly" in response.json["detail"]
+
+
+def test_altered_model_is_refused(client, published, redis_url):
+    with redis.Redis.from_url(redis_url) as raw:
+        raw.hset("rxrec:v1:assets", "columns", raw.hget("rxrec:v1:assets", "columns").replace(b"warfarin", b"warfarim"))
+    assert problem(client.get(ROUTE))["type"] == "/problems/store-corrupt"
+
+
+def test_pointer_to_a_version_that_is_not_there(client, published, redis_url):
+    with redis.Redis.from_url(redis_url) as raw:
+        raw.set("rxrec:current", "v0")
+    assert problem(client.get(ROUTE))["type"] == "/problems/store-corrupt"
+
+
+def test_other_paths_and_methods(client, published):
+    missing = client.get("/v1/patients/PAT-2")
+    assert (missing.status_code, problem(missing)["type"]) == (404, "/problems/not-found")
+    wrong = client.post(ROUTE)
+    assert (wrong.status_code, problem(wrong)["type"]) == (405, "about:blank")

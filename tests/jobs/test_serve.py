@@ -1,0 +1,123 @@
+"""The server as `make run` starts it: a real process, a real port, Ctrl-C."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from recommender.settings import Settings
+from recommender.store import open_store
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def start(workdir: Path, *words: str) -> Iterator[subprocess.Popen]:
+    """`rxrec serve` on the embedded server of `workdir`, in a process group of its own, as a terminal would give it."""
+    server = subprocess.Popen(
+        [sys.executable, "-m", "jobs", "--json", "--workdir", str(workdir), "serve", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name not in ("REDIS_URL", "RXREC_WORKDIR")},
+        start_new_session=True,
+    )
+    try:
+        yield server
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            server.terminate()
+        try:
+            server.communicate(timeout=20)
+        except (subprocess.TimeoutExpired, ValueError):  # ValueError: the test has read its output to the end
+            server.kill()
+
+
+def get(address: str) -> tuple[int, dict]:
+    try:
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def announced(server: subprocess.Popen) -> str:
+    """The address that the server prints once it answers."""
+    lines = []
+    for line in server.stdout:
+        lines.append(line)
+        if line == "}\n":
+            break
+    return json.loads("".join(lines))["address"]
+
+
+@pytest.fixture
+def published(tmp_path, tiny_snapshot):
+    with open_store(Settings(workdir=tmp_path)) as store:
+        store.publish(tiny_snapshot("v1"))
+        store.activate("v1")
+    return tmp_path
+
+
+def test_it_serves_what_is_published_and_stops_on_ctrl_c(published):
+    port = free_port()
+    with start(published, "--port", str(port)) as server:
+        address = announced(server)
+        assert address == f"http://127.0.0.1:{port}/"
+        status, body = get(f"{address}v1/patients/PAT-2/recommendations?n=3")
+        assert (status, body["version"]) == (200, "v1")
+        # the terminal sends Ctrl-C to the whole group, and an impatient user sends it twice
+        os.killpg(server.pid, signal.SIGINT)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGINT)
+        _, err = server.communicate(timeout=30)
+    assert server.returncode == 0, err
+    assert "Traceback" not in err
+    with pytest.raises(OSError):  # nothing listens any more
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    with open_store(Settings(workdir=published)) as store:  # and what was published is still there
+        assert store.current() == "v1"
+
+
+def test_before_anything_is_published_it_runs_and_says_so(tmp_path):
+    port = free_port()
+    with start(tmp_path, "--port", str(port)) as server:
+        status, body = get(f"{announced(server)}v1/patients/PAT-2/recommendations")
+        assert status == 503
+        assert "nightly" in body["detail"]
+        server.terminate()
+        server.communicate(timeout=30)
+    assert server.returncode == 0
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
+def test_it_listens_on_loopback_only(tmp_path, host):
+    with start(tmp_path, "--host", host) as server:
+        out, _ = server.communicate(timeout=30)
+    assert server.returncode == 1
+    assert "not a loopback address" in json.loads(out)["message"]
+
+
+def test_a_port_in_use_is_an_error_in_words(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with start(tmp_path, "--port", str(port)) as server:
+            out, _ = server.communicate(timeout=30)
+    assert server.returncode == 1
+    assert f"port {port}" in json.loads(out)["message"]

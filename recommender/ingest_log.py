@@ -5,14 +5,17 @@ Nothing is dropped in silence: for each file, rows read = rows kept + rows rejec
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+import numpy as np
 
 from recommender.errors import EngineError
 
 Outcome = Literal["rejected", "set aside"]
 FIRST_ROWS = 5  # row numbers kept as examples for each finding
+TOP_UNMAPPED = 50  # drug names listed in the report; they are no patient content
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,17 @@ class Finding:
 
 @dataclass
 class IngestLog:
-    """The running account that a loader fills in; row numbers count as a spreadsheet does (the header is row 1)."""
+    """The running account that a loader fills in; row numbers count as a spreadsheet does (the header is row 1).
+
+    `mapped`: drug rows by how the vocabulary knew them ("none": it did not). `unmapped`: the rows of each name that it
+    did not know and that stays as it is. `absent`: tables that the export could have but has not.
+    """
 
     read: dict[str, int] = field(default_factory=dict)
     kept: dict[str, int] = field(default_factory=dict)
+    mapped: dict[str, int] = field(default_factory=dict)
+    unmapped: dict[str, int] = field(default_factory=dict)
+    absent: list[str] = field(default_factory=list)
     _findings: dict[tuple[str, str, str, Outcome], tuple[int, tuple[int, ...]]] = field(default_factory=dict)
 
     def count_read(self, file: str, rows: int) -> None:
@@ -45,14 +55,23 @@ class IngestLog:
     def count_kept(self, file: str, rows: int) -> None:
         self.kept[file] = self.kept.get(file, 0) + rows
 
-    def add(self, file: str, field_name: str, reason: str, rows: Iterable[int], outcome: Outcome = "rejected") -> None:
+    def count_mapped(self, method: str, rows: int) -> None:
+        self.mapped[method] = self.mapped.get(method, 0) + rows
+
+    def count_unmapped(self, name: str, rows: int) -> None:
+        self.unmapped[name] = self.unmapped.get(name, 0) + rows
+
+    def add(
+        self, file: str, field_name: str, reason: str, rows: Collection[int], outcome: Outcome = "rejected"
+    ) -> None:
         """Count the given row numbers under (file, field, reason); nothing is recorded for no rows."""
-        numbers = [int(row) for row in rows]
-        if not numbers:
+        numbers = np.array(rows if isinstance(rows, np.ndarray) else list(rows), dtype=np.int64)  # may be millions
+        if not len(numbers):
             return
         key = (file, field_name, reason, outcome)
         count, first = self._findings.get(key, (0, ()))
-        self._findings[key] = (count + len(numbers), tuple(sorted((*first, *numbers[:FIRST_ROWS]))[:FIRST_ROWS]))
+        earliest = np.sort(numbers)[:FIRST_ROWS].tolist()
+        self._findings[key] = (count + len(numbers), tuple(sorted((*first, *earliest))[:FIRST_ROWS]))
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -62,6 +81,13 @@ class IngestLog:
 
     def rejected(self, file: str) -> int:
         return sum(f.count for f in self.findings if f.file == file and f.outcome == "rejected")
+
+    @property
+    def main_reason(self) -> str:
+        """What to add to the message that nothing is left: the most frequent rejection, or the files without rows."""
+        empty = [file for file, rows in self.read.items() if not rows]
+        none = f"; without any row: {', '.join(empty)}" if empty else ""
+        return next((f"; most often: {finding}" for finding in self.findings if finding.outcome == "rejected"), none)
 
     def check(self) -> None:
         """Raise EngineError if a row of any file is unaccounted for: a loader that loses rows is a fault of ours."""
@@ -80,4 +106,7 @@ class IngestLog:
                 for file, read in self.read.items()
             },
             "findings": [asdict(finding) for finding in self.findings],
+            "absent": self.absent,
+            "mapped": dict(sorted(self.mapped.items(), key=lambda item: (-item[1], item[0]))),
+            "unmapped": dict(sorted(self.unmapped.items(), key=lambda item: (-item[1], item[0]))[:TOP_UNMAPPED]),
         }

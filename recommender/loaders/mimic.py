@@ -1,0 +1,239 @@
+"""A MIMIC-IV `hosp/` folder (or the folder that holds it) in, its people and events out.
+
+Every patient of MIMIC has a clock of their own, shifted by decades: charts are read at the last thing known of each.
+What was coded at discharge is known from discharge on. There is no allergy table, so no allergy of anyone is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from recommender.ingest_log import IngestLog
+from recommender.loaders.columns import per_distinct
+from recommender.loaders.mimic_codes import LABS, READINGS, diagnosis_code, procedure_code
+from recommender.loaders.people import people
+from recommender.loaders.tabular import Export, Table, TableSpec, number, text, time
+from recommender.records import TIME, RawEvents, RawPatients
+
+PATIENTS = TableSpec(
+    "patients",
+    {
+        "patient_id": text("subject_id"),
+        "sex": text("gender"),
+        "anchor_age": number("anchor_age", unreadable="set aside"),
+        "anchor_year": number("anchor_year", unreadable="set aside"),
+    },
+)
+ADMISSIONS = TableSpec(
+    "admissions",
+    {
+        "patient_id": text("subject_id"),
+        "admission": text("hadm_id", filled=True),
+        "start": time("admittime"),
+        "stop": time("dischtime", filled=True),
+        "race": text("race", "ethnicity"),
+    },
+)
+NOT_THERAPY = "not therapy: the diluent of an order (drug_type is neither MAIN nor ADDITIVE)"
+PRESCRIPTIONS = TableSpec(
+    "prescriptions",
+    {
+        "patient_id": text("subject_id"),
+        "admission": text("hadm_id"),
+        "start": time("starttime", "startdate"),
+        "stop": time("stoptime", "enddate"),
+        "drug_type": text("drug_type", only=frozenset({"MAIN", "ADDITIVE"}), otherwise=NOT_THERAPY),
+        "name": text("drug", lines=True),
+        "route": text("route", required=False),
+    },
+)
+CODED = {
+    "patient_id": text("subject_id"),
+    "icd": text("icd_code", filled=True),
+    "version": text("icd_version", only=frozenset({"9", "10"}), otherwise="neither 9 nor 10"),
+}
+DIAGNOSES = TableSpec("diagnoses_icd", {**CODED, "admission": text("hadm_id")})
+PROCEDURES = TableSpec("procedures_icd", {**CODED, "start": time("chartdate")})
+TITLES = {"icd": text("icd_code"), "version": text("icd_version"), "name": text("long_title", lines=True)}
+DIAGNOSIS_TITLES = TableSpec("d_icd_diagnoses", TITLES, optional=True)
+PROCEDURE_TITLES = TableSpec("d_icd_procedures", TITLES, optional=True)
+LAB_EVENTS = TableSpec(
+    "labevents",
+    {
+        "patient_id": text("subject_id"),
+        "item": text("itemid", only=frozenset(LABS), otherwise="not one of the laboratory tests that are read"),
+        "start": time("charttime"),
+        "value": number("valuenum", filled=True),
+        "source_unit": text("valueuom"),
+    },
+    optional=True,
+)
+OMR = TableSpec(
+    "omr",
+    {
+        "patient_id": text("subject_id"),
+        "start": time("chartdate"),
+        "item": text("result_name", only=frozenset(READINGS), otherwise="not one of the results that are read"),
+        "result": text("result_value", filled=True),
+    },
+    optional=True,
+)
+RACES = {
+    "WHITE": "white",
+    "PORTUGUESE": "white",
+    "BLACK": "black",
+    "ASIAN": "asian",
+    "AMERICAN INDIAN": "native",
+    "NATIVE HAWAIIAN": "hawaiian",
+    "OTHER": "other",
+    "MULTIPLE": "other",
+    "SOUTH AMERICAN": "other",
+}
+
+
+def load(export: Export) -> tuple[RawPatients, list[RawEvents]]:
+    """Read the `hosp` tables; the dictionaries of titles, laboratory values and outpatient readings may be absent."""
+    if (export.folder / "hosp").is_dir():
+        export = replace(export, folder=export.folder / "hosp")
+    log = export.log
+    patients, admissions = export.read(PATIENTS), export.read(ADMISSIONS)
+    stays = admissions.frame.drop_duplicates("admission")
+    discharge = pd.Series(stays["stop"].array, index=stays["admission"].astype("str"))
+    procedures = _coded(export.read(PROCEDURES), export.read(PROCEDURE_TITLES), procedure_code, log)
+    diagnoses = _coded(export.read(DIAGNOSES), export.read(DIAGNOSIS_TITLES), diagnosis_code, log)
+    events = [
+        _prescriptions(export.read(PRESCRIPTIONS), discharge).events("drug"),
+        procedures.assign(stop=procedures.frame["start"]).events("procedure"),
+        _at_discharge(diagnoses, discharge, log).events("condition"),
+        _labs(export.read(LAB_EVENTS), log).events("observation"),
+        *_readings(export.read(OMR), log),
+    ]
+    log.count_kept(admissions.file, len(admissions.frame))
+    return people(_described(patients, admissions, events), log), events
+
+
+def _prescriptions(table: Table, discharge: pd.Series) -> Table:
+    """Orders without a stop end with the stay."""
+    frame = table.frame
+    end = _of_stay(discharge, frame["admission"])
+    return table.assign(
+        code=per_distinct(lambda drug: drug and f"mimic:{drug}", frame["name"]),
+        stop=frame["stop"].fillna(end.where(~(end < frame["start"]), frame["start"])),
+    )
+
+
+def _of_stay(values: pd.Series, admission: pd.Series) -> pd.Series:
+    """The value of each row's admission, missing where there is none."""
+    return pd.Series(values.reindex(admission.astype("str")).array, index=admission.index)
+
+
+def _coded(table: Table, titles: Table, code: Callable[[str, str], str], log: IngestLog) -> Table:
+    """With `system:code` and, from the dictionary of titles, a name."""
+    log.count_kept(titles.file, len(titles.frame))
+    icds, versions = table.frame["icd"], table.frame["version"]
+    used = titles.frame[titles.frame["icd"].isin(icds.cat.categories)].dropna()
+    title = {(icd, version): name for icd, version, name in used[["icd", "version", "name"]].itertuples(index=False)}
+    return table.assign(
+        code=per_distinct(code, icds, versions), name=per_distinct(lambda *icd: title.get(icd), icds, versions)
+    )
+
+
+def _at_discharge(table: Table, discharge: pd.Series, log: IngestLog) -> Table:
+    known = _of_stay(discharge, table.frame["admission"])
+    table = table.assign(start=known, stop=pd.Series(pd.NaT, index=known.index, dtype=TIME))
+    return table.without(
+        known.isna(), log, "hadm_id", "the admission is not among the usable ones, so the date is unknown"
+    )
+
+
+def _labs(table: Table, log: IngestLog) -> Table:
+    usual = per_distinct(lambda item: LABS[item].source_unit or None, table.frame["item"])
+    other = table.frame["source_unit"].notna() & (table.frame["source_unit"].astype("str") != usual.astype("str"))
+    table = table.without(other, log, "valueuom", "not the unit that this test is known to come in")
+    item = table.frame["item"]
+    return table.assign(
+        code=per_distinct(lambda item: f"loinc:{LABS[item].loinc}", item),
+        name=per_distinct(lambda item: LABS[item].name, item),
+        unit=per_distinct(lambda item: LABS[item].unit, item),
+        stop=table.frame["start"],
+    )
+
+
+def _readings(table: Table, log: IngestLog) -> list[RawEvents]:
+    """A blood pressure is two events: the second is accounted for under a file name of its own."""
+    pairs = {item for item, readings in READINGS.items() if len(readings) == 2}
+    second = replace(table, file=f"{table.file} (diastolic)", frame=table.frame[table.frame["item"].isin(pairs)])
+    log.count_read(second.file, len(second.frame))
+    return [_reading(table, 0, log).events("observation"), _reading(second, 1, log).events("observation")]
+
+
+def _reading(table: Table, place: int, log: IngestLog) -> Table:
+    """The number in the given place of each result, in UCUM units."""
+
+    def number_at(item: str, result: str) -> str | None:
+        parts = result.split("/")
+        return parts[place] if len(parts) == len(READINGS[item]) else None
+
+    item = table.frame["item"]
+    value = pd.to_numeric(per_distinct(number_at, item, table.frame["result"]).astype("str"), errors="coerce")
+    factor = item.astype("str").map(
+        {name: readings[place].factor for name, readings in READINGS.items() if readings[place:]}
+    )
+    table = table.assign(
+        code=per_distinct(lambda item: f"loinc:{READINGS[item][place].loinc}", item),
+        name=per_distinct(lambda item: READINGS[item][place].name, item),
+        unit=per_distinct(lambda item: READINGS[item][place].unit, item),
+        value=value * factor,
+        stop=table.frame["start"],
+    )
+    return table.without(
+        ~np.isfinite(table.frame["value"]), log, "result_value", "not a number, or not a pair like 120/80"
+    )
+
+
+def _described(patients: Table, admissions: Table, events: list[RawEvents]) -> Table:
+    """What `people` needs of each patient.
+
+    Birth is January 1st of the anchor year less the age in it: a year off at most, but age 91 stands for over 89.
+    """
+    frame = patients.frame
+    stays = admissions.frame.sort_values(["start", "admission"])
+    stays = stays.assign(text=per_distinct(_race, stays["race"]), hispanic=per_distinct(_ethnicity, stays["race"]))
+    latest = stays.groupby(stays["patient_id"].astype("str"))[["text", "hispanic"]].last()
+    identity = frame["patient_id"].astype("str")
+    last = [_latest(admissions.frame, "stop"), *(_latest(raw.frame, "start") for raw in events)]
+    known = pd.concat(last).groupby(level=0).max().reindex(identity)
+    as_of = pd.Series(known.array, index=frame.index).fillna(_january(frame["anchor_year"]))
+    return patients.assign(
+        birth_date=_january(frame["anchor_year"] - frame["anchor_age"]),
+        race=pd.Categorical(latest["text"].reindex(identity)),
+        ethnicity=pd.Categorical(latest["hispanic"].reindex(identity)),
+        as_of=as_of.fillna(as_of.max()),
+    )
+
+
+def _latest(frame: pd.DataFrame, column: str) -> pd.Series:
+    """The latest time of each patient, by patient id."""
+    return frame.groupby(frame["patient_id"].astype("str"))[column].max()
+
+
+def _january(year: pd.Series) -> pd.Series:
+    """January 1st of each year; missing for what is no year."""
+    real = year.where((year >= 1) & (year <= 9999) & (year % 1 == 0))
+    dates = (real.fillna(1970).to_numpy().astype(np.int64) - 1970).astype("M8[Y]").astype("M8[s]")
+    return pd.Series(dates, index=year.index).where(real.notna()).dt.tz_localize("UTC")
+
+
+def _race(text: str | None) -> str | None:
+    """MIMIC asks race and ethnicity in one question; the leading word of the answer, None where it tells no race."""
+    return next((race for start, race in RACES.items() if (text or "").startswith(start)), None)
+
+
+def _ethnicity(text: str | None) -> str | None:
+    if (text or "").startswith("HISPANIC"):
+        return "hispanic"
+    return "nonhispanic" if _race(text) else None

@@ -1,0 +1,68 @@
+"""Events in a source's own codes and words in, events under the names that the engine works with out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from recommender.ingest_log import IngestLog
+from recommender.loaders.columns import chosen, constant, distinct, per_distinct
+from recommender.records import RawEvents
+from recommender.vocabulary import DrugMatch, DrugVocabulary
+
+
+def identified(raw: RawEvents, log: IngestLog) -> RawEvents:
+    """Every event with a code and a name: what has only one of them is known by that, what has neither is rejected."""
+    frame = raw.frame
+    if frame["code"].notna().all() and frame["name"].notna().all():
+        return raw
+    nothing = frame["code"].isna() & frame["name"].isna()
+    log.add(raw.file, "code", "neither a code nor a name", frame.loc[nothing, "row"])
+    frame = frame[~nothing]
+    names = frame["code"], frame["name"]
+    return replace(
+        raw,
+        frame=frame.assign(
+            code=per_distinct(lambda code, name: code or f"text:{(name or '').lower()}", *names),
+            name=per_distinct(lambda code, name: name or code, *names),
+        ),
+    )
+
+
+def name_drugs(raw: RawEvents, vocabulary: DrugVocabulary, log: IngestLog) -> RawEvents:
+    """Drug events under the vocabulary's code, name and class; those that are no therapy are rejected, with the reason.
+
+    What the vocabulary does not know stays under its own name. `frame` may have a `route`, which some names need.
+    """
+    frame = raw.frame
+    nothing = pd.Series(constant(None, len(frame)), index=frame.index)
+    route, group = frame.get("route", nothing), frame.get("group", nothing)
+    position, spoken = distinct(frame["code"], frame["name"], route, group)
+    matches = [_match(vocabulary, str(code), str(name), route or "") for code, name, route, _ in spoken]
+    rows = np.bincount(position, minlength=len(matches))
+    for match, count in zip(matches, rows.tolist(), strict=True):
+        if match.status != "not_therapy":
+            log.count_mapped(match.method, count)
+        if match.status == "unmapped":
+            log.count_unmapped(match.name, count)
+    rules = np.array(
+        [match.method.removeprefix("rule:") if match.status == "not_therapy" else "" for match in matches], object
+    )
+    for rule in sorted(set(rules) - {""}):
+        log.add(raw.file, "name", f"not therapy: {rule}", frame["row"].to_numpy()[(rules == rule)[position]])
+    named = frame.assign(
+        code=chosen([match.code for match in matches], position, frame.index),
+        name=chosen([match.name for match in matches], position, frame.index),
+        group=chosen(
+            [match.drug_class or own for match, (*_, own) in zip(matches, spoken, strict=True)], position, frame.index
+        ),
+    )
+    return replace(raw, frame=named[(rules == "")[position]])
+
+
+def _match(vocabulary: DrugVocabulary, code: str, name: str, route: str) -> DrugMatch:
+    """By code where it is the vocabulary's own, else by name."""
+    by_code = vocabulary.match(code, route=route)
+    return by_code if by_code.method == "rxcui" else vocabulary.match(name, route=route)

@@ -56,7 +56,6 @@ def nightly(console: Console, source: str, path: Path, vocabulary: str, model_na
     version = f"{created:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     model = MODELS[model_name]()
     with open_store(console.settings) as store:  # first: a store that is down is found out before the work, not after
-        store.ping()
         with stage("read"):
             records = read(console, source, path, vocabulary)
         with stage("matrix"):

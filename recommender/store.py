@@ -53,7 +53,8 @@ BUCKET_PATIENTS = 32
 CHUNK_PATIENTS = 2_048  # one transaction: the server pauses for about 2 ms
 CHUNK_KEYS = 256
 SAMPLE_PATIENTS = 64
-LOCK_SECONDS = 30
+LOCK_SECONDS = 30  # a publisher that has not prolonged its token for so long is dead
+PATIENCE_SECONDS = LOCK_SECONDS + 2.0  # so that a night can follow one that was killed
 TIMEOUT_SECONDS = 10.0
 _OVERTAKEN = "this run stood still for too long and another may be publishing: nothing of it is served; try again"
 Client = Any  # a redis client or pipeline: redis-py types each answer as bytes or str, at once or awaited
@@ -394,11 +395,11 @@ class Store:
     @contextlib.contextmanager
     def _sole_publisher(self) -> Iterator[bytes]:
         token = secrets.token_hex(16).encode()
-        if not self._client.set(self._keys.publishing, token, nx=True, ex=LOCK_SECONDS):
-            raise StoreUnavailable(
-                "another run is publishing at this moment: let it finish and try again "
-                f"(a run that was killed makes way within {LOCK_SECONDS} seconds)"
-            )
+        patience = time.monotonic() + PATIENCE_SECONDS
+        while not self._client.set(self._keys.publishing, token, nx=True, ex=LOCK_SECONDS):
+            if time.monotonic() > patience:
+                raise StoreUnavailable("another run is publishing at this moment: let it finish and try again")
+            time.sleep(0.2)
         try:
             yield token
         finally:

@@ -34,7 +34,7 @@ class TestMetrics:
         assert hits(self.top, self.hidden, 3).astype(int).tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1]]
 
     def test_ndcg(self):
-        # patient 0: a hit in second place, 1/log2(3), of an ideal 1 + 1/log2(3); patient 3: three hits of an ideal three
+        # patient 0: a hit in second place, 1/log2(3), of an ideal 1 + 1/log2(3); patient 3: three of an ideal three
         second = 1 / np.log2(3)
         assert ndcg(self.top, self.hidden, 3).tolist() == pytest.approx([second / (1 + second), 1, 0, 1])
 

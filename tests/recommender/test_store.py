@@ -6,13 +6,13 @@ import dataclasses
 import pickle
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from recommender import store as store_module
 from recommender.errors import (
     EngineError,
     NothingPublished,
@@ -166,7 +166,7 @@ class StoreContract:
         assert keys(store) == set()
 
     def test_a_killed_publisher_makes_way(
-        self, store: Store, settings: Settings, tiny_snapshot: Make, tmp_path: Path
+        self, store: Store, settings: Settings, tiny_snapshot: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         serve(store, tiny_snapshot("v1"))
         job = tmp_path / "job.pickle"
@@ -174,23 +174,29 @@ class StoreContract:
         with subprocess.Popen([sys.executable, "-c", PUBLISHER, str(job)], stdout=subprocess.PIPE) as publisher:
             assert publisher.stdout.readline() == b"halfway\n"
             assert "rxrec:v2:p:0" in keys(store)
-            with pytest.raises(StoreUnavailable, match="another run is publishing"):
+            with monkeypatch.context() as patch, pytest.raises(StoreUnavailable, match="another run is publishing"):
+                patch.setattr(store_module, "PATIENCE_SECONDS", 0)
                 store.publish(tiny_snapshot("v3"))
             publisher.kill()
         assert_whole(store, tiny_snapshot("v1"))
         with pytest.raises(UnknownVersion):
             store.activate("v2")
-        while "rxrec:publishing" in keys(store):  # the token lives for a second here
-            time.sleep(0.05)
-        store.publish(tiny_snapshot("v3"))
+        store.publish(tiny_snapshot("v3"))  # waits for the dead one's token, which lives for a second here
         assert keys(store, "rxrec:v2:*") == set()
         store.publish(tiny_snapshot("v2"))
         store.activate("v2")
         assert_whole(store, tiny_snapshot("v2"))
 
     def test_two_publishers_at_once(
-        self, store: Store, settings: Settings, tiny_snapshot: Make, interrupted: Interrupt
+        self,
+        store: Store,
+        settings: Settings,
+        tiny_snapshot: Make,
+        interrupted: Interrupt,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(store_module, "PATIENCE_SECONDS", 0)
+
         def intrude() -> None:
             with open_store(settings) as other, pytest.raises(StoreUnavailable, match="another run is publishing"):
                 other.publish(tiny_snapshot("v2"))

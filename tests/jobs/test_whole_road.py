@@ -1,0 +1,120 @@
+"""From an export to served answers, on the sample and on the open data sets, and a night that is killed half-way."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from api import create_app
+from data.synthetic import write_hospital
+from jobs.__main__ import main
+from recommender.errors import NothingPublished
+from recommender.settings import Settings
+from recommender.store import open_store
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("hospital") / "sample"
+    write_hospital(folder, patients=1_000, seed=7)
+    return folder
+
+
+def nightly(settings: Settings, source: str, folder: Path) -> dict:
+    environment = {"REDIS_URL": settings.redis_url, "RXREC_WORKDIR": str(settings.workdir)}
+    words = ["--json", "nightly", "--source", source, "--input", str(folder)]
+    result = CliRunner().invoke(main, words, env=environment, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def served(settings: Settings, patient_ids) -> dict[str, dict]:
+    """The API's answer for each patient, by id."""
+    with open_store(settings) as store:
+        client = create_app(settings, store).test_client()
+        answers = {}
+        for patient_id in patient_ids:
+            response = client.get(f"/v1/patients/{patient_id}/recommendations?n=50")
+            assert response.status_code == 200
+            answers[patient_id] = response.json
+        return answers
+
+
+def assert_true_reasons(answers: dict[str, dict]) -> int:
+    """Every served item's reasons add up to its score; scores fall; returns the number of items."""
+    items = [item for answer in answers.values() for item in answer["items"]]
+    assert all(sum(r["contribution"] for r in i["reasons"]) == pytest.approx(i["score"], abs=1e-5) for i in items)
+    for answer in answers.values():
+        scores = [item["score"] for item in answer["items"]]
+        assert scores == sorted(scores, reverse=True)
+        assert answer["safety"]["checked"] is False
+    return len(items)
+
+
+def test_the_sample_is_served_and_beats_popularity(settings, sample):
+    summary = nightly(settings, "synthea", sample)
+    quality = summary["quality"]
+    assert quality["low"] > quality["baseline"]["high"]
+    ids = [line.split(",")[0] for line in (sample / "patients.csv").read_text().splitlines()[1:61]]
+    assert assert_true_reasons(served(settings, ids)) > 60 * 40
+
+
+def test_the_paired_difference_excludes_zero(sample):
+    words = ["--json", "evaluate", "--source", "synthea", "--input", str(sample)]
+    evaluation = json.loads(CliRunner().invoke(main, words, catch_exceptions=False).stdout)
+    gain = evaluation["gain"]["popularity"]
+    assert 0 < gain["low"] < gain["value"] < gain["high"]
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("source", "folder", "ids_file", "patients"),
+    [
+        ("mimic", "mimic_iv_demo", "demo_subject_id.csv", 100),
+        ("synthea", "synthea_ne_111", "patients.csv", 111),
+    ],
+)
+def test_an_open_data_set_is_served(settings, real_data, source, folder, ids_file, patients):
+    summary = nightly(settings, source, real_data / folder)
+    assert summary["counts"]["patients"] == patients
+    ids = [line.split(",")[0] for line in (real_data / folder / ids_file).read_text().splitlines()[1:]]
+    assert len(ids) == patients
+    assert assert_true_reasons(served(settings, ids)) == 50 * patients  # nobody has run out of suggestions
+
+
+def test_a_killed_night_leaves_the_served_version_and_the_next_one_completes(settings, sample):
+    first = nightly(settings, "synthea", sample)["version"]
+    words = ["nightly", "--source", "synthea", "--input", str(sample)]
+    environment = {**os.environ, "REDIS_URL": settings.redis_url, "RXREC_WORKDIR": str(settings.workdir)}
+    for seconds in (0.5, 1.5, 2.5):  # somewhere in start, reading and later
+        run = subprocess.Popen(
+            [sys.executable, "-m", "jobs", *words],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(seconds)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        with open_store(settings) as store:
+            version = store.current()
+            assert version == first or run.returncode == 0  # a run that won the race has published
+            first = version
+    second = nightly(settings, "synthea", sample)["version"]
+    with open_store(settings) as store:
+        assert store.current() == second
+
+
+def test_a_first_night_that_fails_publishes_nothing(settings, tmp_path):
+    words = ["nightly", "--source", "synthea", "--input", str(tmp_path / "nowhere")]
+    environment = {"REDIS_URL": settings.redis_url, "RXREC_WORKDIR": str(settings.workdir)}
+    result = CliRunner().invoke(main, words, env=environment)
+    assert result.exit_code == 3
+    with open_store(settings) as store, pytest.raises(NothingPublished):
+        store.current()

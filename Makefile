@@ -53,4 +53,4 @@ lock: install
 		--custom-compile-command "make lock" setup.cfg --extra dev -o requirements.txt
 
 clean:
-	rm -rf .venv sample runs redis build *.egg-info
+	rm -rf .venv sample runs redis-data build *.egg-info

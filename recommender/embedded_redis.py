@@ -1,6 +1,6 @@
 """A working directory in, the URL of a real redis-server out: one server that all processes of this machine share.
 
-Three lock files in `<workdir>/redis/` say who is there. The kernel drops a lock with the process that holds it, so none
+Three lock files in `<workdir>/redis-data/` say who is there. The kernel drops a lock with the process that holds it, so none
 of them can be left behind by a crash or by kill -9:
 
     start.lock    held, exclusively, while someone starts or stops the server: one at a time
@@ -58,7 +58,9 @@ class EmbeddedRedis:
     """
 
     def __init__(self, workdir: Path) -> None:
-        self._folder = workdir.resolve() / "redis"
+        self._folder = (
+            workdir.resolve() / "redis-data"
+        )  # not "redis": a folder of that name could be taken for the package
         with self._changing():
             self._socket = self._running() or self._start()
             self._users = (self._folder / "users.lock").open("ab")

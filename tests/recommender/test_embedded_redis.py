@@ -76,7 +76,7 @@ def pid(url: str) -> int:
 
 
 def is_running(workdir: Path) -> bool:
-    with (workdir / "redis" / "server.lock").open("ab") as lock:
+    with (workdir / "redis-data" / "server.lock").open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -105,7 +105,7 @@ def test_two_users_share_one_server_and_the_last_one_stops_it(tmp_path: Path) ->
         assert os.getsid(server) == server != os.getsid(0)  # Ctrl-C in our terminal is not for it
     assert not is_running(tmp_path)
     assert not Path(first.url.removeprefix("unix://")).parent.exists()
-    assert (tmp_path / "redis").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "redis-data").stat().st_mode & 0o777 == 0o700
     with EmbeddedRedis(tmp_path) as third, redis.Redis.from_url(third.url) as client:
         assert client.get("kept") == b"yes"
 
@@ -177,7 +177,7 @@ def test_a_long_working_directory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"REDIS", b"REDIS0009\xfa\x09redis-ver", b"no dump at all"])
 def test_a_dump_that_cannot_be_loaded_is_named(tmp_path: Path, content: bytes) -> None:
-    dump = tmp_path / "redis" / "dump.rdb"
+    dump = tmp_path / "redis-data" / "dump.rdb"
     dump.parent.mkdir()
     dump.write_bytes(content)
     with pytest.raises(StoreUnavailable, match=r"cannot load .*dump\.rdb .*move it away"):
@@ -190,7 +190,7 @@ def test_a_dump_that_cannot_be_loaded_is_named(tmp_path: Path, content: bytes) -
 def test_data_that_cannot_be_written_are_not_thrown_away(
     tmp_path: Path, tiny_snapshot: Callable[[str], Snapshot]
 ) -> None:
-    dump = tmp_path / "redis" / "dump.rdb"
+    dump = tmp_path / "redis-data" / "dump.rdb"
     store = open_store(Settings(workdir=tmp_path))
     store.publish(tiny_snapshot("v1"))
     dump.mkdir()  # in the way

@@ -1,7 +1,7 @@
 """A working directory in, the URL of a real redis-server out: one server that all processes of this machine share.
 
-Three lock files in `<workdir>/redis-data/` say who is there. The kernel drops a lock with the process that holds it, so none
-of them can be left behind by a crash or by kill -9:
+Three lock files in `<workdir>/redis-data/` say who is there. The kernel drops a lock with the process that holds it, so
+none of them can be left behind by a crash or by kill -9:
 
     start.lock    held, exclusively, while someone starts or stops the server: one at a time
     users.lock    held, shared, by every user: whoever closes and finds no other stops the server

@@ -33,7 +33,7 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 	@command -v chromium >/dev/null || $(APT) chromium fonts-noto-cjk
 	@touch $@
 
-test: .venv/.tools lint
+test: .venv/.tools
 	.venv/bin/pytest -m "not slow"
 
 test-slow: .venv/.tools

@@ -140,7 +140,7 @@ def unpack_entry(value: bytes, version: str, patient_id: str, n_columns: int) ->
 
     columns, scores = read(id_type, n).astype(np.int32), read("<f4", n)
     row_columns, row_weights = read(id_type, k).astype(np.int32), read("<f2", k).astype(np.float32)
-    if max(columns.max(initial=-1), row_columns.max(initial=-1)) >= n_columns:
+    if (columns >= n_columns).any() or (row_columns >= n_columns).any():
         raise StoreCorrupt("a published entry names a column that its version does not have")
     return Entry(columns, scores, row_columns, row_weights)
 

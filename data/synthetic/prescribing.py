@@ -63,7 +63,7 @@ class Prescriber:
                 since = people.entry
             else:
                 since = chart.illness.onset[line.condition]
-            wanted = (since < END) & (~line.new | (since >= people.entry))
+            wanted = (since < END) & ((since >= people.entry) | (not line.new))
             patient = np.flatnonzero(wanted).astype(np.int32)
             wait = rng.exponential(line.delay, len(patient))
             start = np.maximum(since[patient] + wait, people.entry[patient])

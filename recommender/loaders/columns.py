@@ -49,7 +49,7 @@ def times(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """
     read, bad = _times(values)
     beyond = (read < FIRST_TIME) | (read > LAST_TIME)
-    read[beyond] = np.datetime64("NaT")
+    read[beyond] = np.datetime64("NaT", "s")
     return read, bad | beyond
 
 

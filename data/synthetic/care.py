@@ -99,7 +99,7 @@ def _indicated(
         start = np.maximum(spells.start + wait, spells.start)
     else:
         since = people.entry if rule.condition == "anyone" else chart.illness.onset[rule.condition]
-        wanted = (since < END) & (~rule.new | (since >= people.entry))
+        wanted = (since < END) & ((since >= people.entry) | (not rule.new))
         patient = np.flatnonzero(wanted).astype(np.int32)
         start = np.maximum(since[patient] + rng.exponential(rule.delay, len(patient)), people.entry[patient])
         start = np.maximum(start, people.birth[patient] + rule.ages[0] * 365.25)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -37,8 +37,8 @@ EXAMPLES = 8  # synthetic patients offered on the start page of the demo
 @source_options
 @click.option("--model", "model_name", type=click.Choice(list(MODELS)), default="linear", show_default=True)
 @click.pass_obj
-def nightly(console: Console, source: str, path: Path, vocabulary: str, model_name: str) -> None:
-    """Read an export, fit, score every patient, publish, and switch over.
+def nightly(console: Console, source: str, path: str, vocabulary: str, model_name: str) -> None:
+    """Run a night: read, fit, score, publish, switch over.
 
     What was published before stays in service until the new version is whole, and stays as it is when anything fails.
     """
@@ -60,8 +60,8 @@ def nightly(console: Console, source: str, path: Path, vocabulary: str, model_na
             records = read(console, source, path, vocabulary)
         with stage("matrix"):
             matrix = build_matrix(records)
-        with stage("evaluate"):
-            quality = _quality(model, matrix)
+        with stage("evaluate"), console.progress("evaluate", 2, "models") as progress:
+            quality = _quality(model, matrix, progress)
         provenance = {
             "created": created.isoformat(timespec="seconds"),
             "source": source,
@@ -86,10 +86,10 @@ def nightly(console: Console, source: str, path: Path, vocabulary: str, model_na
     console.result(summary, _in_words(summary))
 
 
-def _quality(model: Model, matrix: PatientMatrix) -> dict[str, Any]:
+def _quality(model: Model, matrix: PatientMatrix, progress: Callable[[int], None]) -> dict[str, Any]:
     """How well the model finds hidden treatments beside popularity; or in words why that could not be measured."""
     try:
-        evaluation = evaluate([model, PopularityModel()], matrix)
+        evaluation = evaluate([model, PopularityModel()], matrix, progress=progress)
     except TrainingError as error:
         return {"not_assessed": str(error)}
     measured = evaluation.ndcg[model.name]

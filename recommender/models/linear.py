@@ -89,23 +89,37 @@ def gram_matrices(rows: sparse.csr_matrix, target_of: np.ndarray, n_targets: int
     target_of (n_columns,) int32 is each column's position among the targets, or -1. The cost follows the pairs of
     entries within each row, not the columns.
     """
-    gram = np.zeros((rows.shape[1], rows.shape[1]), order="F")
-    had = np.zeros((rows.shape[1], n_targets), order="F")
-    _add_pairs(rows.indptr, rows.indices, rows.data, target_of, gram, had)
-    return gram, had
+    gram = np.zeros((rows.shape[1], rows.shape[1]))
+    _add_pairs(rows.indptr, rows.indices, rows.data, gram)
+    gram += np.tril(gram, -1).T  # symmetric, so its transpose is itself in Fortran order
+    short = np.zeros((n_targets, rows.shape[1]))
+    _add_shortfall(rows.indptr, rows.indices, rows.data, target_of, short)
+    short += gram[target_of >= 0]
+    return gram.T, short.T
 
 
 @numba.njit(cache=True, nogil=True)
-def _add_pairs(
-    indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, target_of: np.ndarray, gram: np.ndarray, had: np.ndarray
+def _add_pairs(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, gram: np.ndarray) -> None:
+    """X'X, on and below the diagonal."""
+    for row in range(len(indptr) - 1):
+        for a in range(indptr[row], indptr[row + 1]):
+            line, weight = gram[indices[a]], np.float64(data[a])
+            for b in range(indptr[row], a + 1):
+                line[indices[b]] += weight * data[b]
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_shortfall(
+    indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, target_of: np.ndarray, short: np.ndarray
 ) -> None:
+    """(Y - X)'X of the targets: what X'X lacks of Y'X, which is nothing where a treatment weighs 1."""
     for row in range(len(indptr) - 1):
         for b in range(indptr[row], indptr[row + 1]):
-            column, weight, target = indices[b], np.float64(data[b]), target_of[indices[b]]
-            for a in range(indptr[row], indptr[row + 1]):  # down one column at a time, as Fortran order lies in memory
-                gram[indices[a], column] += weight * data[a]
-                if target >= 0:
-                    had[indices[a], target] += data[a]
+            target, shortfall = target_of[indices[b]], 1.0 - np.float64(data[b])
+            if target >= 0 and shortfall != 0.0:
+                line = short[target]
+                for a in range(indptr[row], indptr[row + 1]):
+                    line[indices[a]] += shortfall * data[a]
 
 
 @numba.njit(cache=True, nogil=True)

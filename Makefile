@@ -27,11 +27,12 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 	.venv/bin/pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-# What the tests run against for real: a Redis server, a browser, and curl for the documentation's examples.
+# What the tests run against for real: a Redis server, PostgreSQL, a browser, and curl for the documentation's examples.
 .venv/.tools: $(READY) Makefile
 	@command -v redis-server >/dev/null || $(APT) redis-server
 	@command -v chromium >/dev/null || $(APT) chromium fonts-noto-cjk
 	@command -v curl >/dev/null || $(APT) curl
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || $(APT) postgresql
 	@touch $@
 
 test: .venv/.tools

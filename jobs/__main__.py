@@ -9,6 +9,7 @@ import click
 
 from jobs.console import Console, Group
 from jobs.evaluate import evaluate
+from jobs.ingest import ingest
 from jobs.nightly import nightly
 from jobs.sample import sample
 from jobs.serve import serve
@@ -41,7 +42,7 @@ def main(ctx: click.Context, workdir: Path | None, quiet: bool, as_json: bool) -
     ctx.obj = Console(settings, quiet, as_json)
 
 
-for command in (sample, nightly, serve, evaluate, versions, rollback):
+for command in (sample, ingest, nightly, serve, evaluate, versions, rollback):
     main.add_command(command)
 
 if __name__ == "__main__":

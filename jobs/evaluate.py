@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from jobs.console import Console
-from jobs.source import read, source_options
+from jobs.source import Source, source_options
 from recommender.evaluation.compare import Evaluation, K
 from recommender.evaluation.compare import evaluate as run_evaluation
 from recommender.features import build_matrix
@@ -18,13 +16,13 @@ from recommender.models import MODELS
 @source_options
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws patients and treatments.")
 @click.pass_obj
-def evaluate(console: Console, source: str, path: Path, vocabulary: str, seed: int) -> None:
+def evaluate(console: Console, source: Source, seed: int) -> None:
     """Judge the models on treatments hidden from them.
 
     A quarter of the patients are held out and half of each one's treatments hidden. Intervals are 95%, by bootstrap
     over patients; differences are paired.
     """
-    matrix = build_matrix(read(console, source, path, vocabulary))
+    matrix = build_matrix(source.read(console))
     with console.progress("evaluate", len(MODELS), "models") as progress:
         evaluation = run_evaluation([model() for model in MODELS.values()], matrix, seed=seed, progress=progress)
     console.result(evaluation.as_dict(), as_table(evaluation))

@@ -18,7 +18,7 @@ import numpy as np
 
 from data.synthetic import is_sample
 from jobs.console import Console
-from jobs.source import read, source_options
+from jobs.source import Source, source_options
 from recommender.errors import TrainingError
 from recommender.evaluation.compare import K, evaluate
 from recommender.features import PatientMatrix, build_matrix
@@ -37,7 +37,7 @@ EXAMPLES = 8  # synthetic patients offered on the start page of the demo
 @source_options
 @click.option("--model", "model_name", type=click.Choice(list(MODELS)), default="linear", show_default=True)
 @click.pass_obj
-def nightly(console: Console, source: str, path: str, vocabulary: str, model_name: str) -> None:
+def nightly(console: Console, source: Source, model_name: str) -> None:
     """Run a night: read, fit, score, publish, switch over.
 
     What was published before stays in service until the new version is whole, and stays as it is when anything fails.
@@ -54,20 +54,20 @@ def nightly(console: Console, source: str, path: str, vocabulary: str, model_nam
 
     created = datetime.now(UTC)
     version = f"{created:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-    model = MODELS[model_name]()
+    model, synthetic = MODELS[model_name](), is_sample(source.path)
     with open_store(console.settings) as store:  # first: a store that is down is found out before the work, not after
         with stage("read"):
-            records = read(console, source, path, vocabulary)
+            records = source.read(console)
         with stage("matrix"):
             matrix = build_matrix(records)
         with stage("evaluate"), console.progress("evaluate", 2, "models") as progress:
             quality = _quality(model, matrix, progress)
         provenance = {
             "created": created.isoformat(timespec="seconds"),
-            "source": source,
-            "vocabulary": vocabulary,
-            "synthetic": is_sample(path),
-            "example_patients": _examples(matrix) if is_sample(path) else [],
+            "source": source.format,
+            "vocabulary": "default" if source.vocabulary else "none",
+            "synthetic": synthetic,
+            "example_patients": _examples(matrix) if synthetic else [],
             "quality": quality,
         }
         with stage("fit and score"), console.progress("score", matrix.n_patients, "patients") as progress:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from data.synthetic import write_hospital
+from data.synthetic.writer import Format
 from jobs.console import Console
 
 
@@ -14,12 +16,13 @@ from jobs.console import Console
 @click.option("--patients", type=click.IntRange(min=1), default=5_000, show_default=True, help="How many patients.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same bytes.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write.")
-@click.option("--format", "fmt", type=click.Choice(["csv", "parquet"]), default="csv", show_default=True)
+@click.option("--format", "fmt", type=click.Choice(get_args(Format)), default="csv", show_default=True)
 @click.option("--processes", type=click.IntRange(min=1), help="Worker processes (default: one a core).")
 @click.pass_obj
-def sample(console: Console, patients: int, seed: int, out: Path, fmt: str, processes: int | None) -> None:
-    """Write a synthetic hospital's export, in Synthea's layout.
+def sample(console: Console, patients: int, seed: int, out: Path, fmt: Format, processes: int | None) -> None:
+    """Write a synthetic hospital's export.
 
+    In Synthea's layout (csv, parquet), as a FHIR R4 bulk export (fhir), or as OMOP CDM 5.4 (omop, CSV).
     No record is of a real person. A previous sample in the folder is replaced; anything else there is left alone and
     refused.
     """
@@ -28,7 +31,7 @@ def sample(console: Console, patients: int, seed: int, out: Path, fmt: str, proc
             out,
             patients=patients,
             seed=seed,
-            fmt="parquet" if fmt == "parquet" else "csv",
+            fmt=fmt,
             processes=processes,
             progress=progress,
         )

@@ -32,13 +32,15 @@ SEXES = ("F", "M", "other", "unknown")
 
 EVENT = {"patient_ix": "int32", "concept_ix": "int32", "start": TIME, "stop": TIME}
 SCHEMA: dict[str, dict[str, str]] = {
-    # row number = patient_ix; birth_date may be missing; as_of: the moment at which this person's chart is read
+    # row number = patient_ix; birth_date may be missing; site: the hospital that last treated this person, "" where the
+    # source tells none; as_of: the moment at which this person's chart is read
     "patients": {
         "patient_id": "str",
         "birth_date": TIME,
         "sex": "str",
         "race": "str",
         "ethnicity": "str",
+        "site": "str",
         "as_of": TIME,
     },
     # row number = concept_ix; (kind, code) is unique; group: therapeutic class or "", unit: UCUM or ""
@@ -55,7 +57,7 @@ BIRTH_UNKNOWN = pd.Timestamp("1900-01-01", tz="UTC")  # since when an allergy wi
 
 @dataclass(frozen=True)
 class RawPatients:
-    """People as a loader read them. `frame`: row (int), patient_id, birth_date, sex, race, ethnicity[, as_of]."""
+    """People as a loader read them. `frame`: row (int), patient_id, birth_date, sex, race, ethnicity[, site, as_of]."""
 
     file: str
     frame: pd.DataFrame
@@ -158,7 +160,7 @@ def _patients(people: RawPatients, log: IngestLog) -> pd.DataFrame:
     unknown = ~frame["sex"].isin(SEXES)
     if unknown.any():
         raise EngineError(f"a loader gave sexes outside {SEXES}")
-    return frame.assign(patient_id=frame["patient_id"].astype("str"))
+    return frame.assign(patient_id=frame["patient_id"].astype("str"), site=frame.get("site", ""))
 
 
 def _latest_believable(events: Sequence[RawEvents]) -> pd.Timestamp:

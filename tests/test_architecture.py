@@ -14,7 +14,7 @@ ROAD = [
     {"loaders", "features"},
     {"models"},
     {"ranking"},
-    {"snapshot", "evaluation"},
+    {"snapshot", "evaluation", "data_quality"},
     {"explain", "embedded_redis", "pipeline"},
     {"store"},
 ]

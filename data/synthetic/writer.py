@@ -20,12 +20,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from data.synthetic import fhir
 from data.synthetic.block import BLOCK, simulate
 from data.synthetic.export import Export
+from data.synthetic.omop import omop
 from recommender.errors import InputError
 
-Format = Literal["csv", "parquet"]
-TABLES = ("patients", "encounters", "medications", "conditions", "allergies", "procedures", "careplans", "observations")
+Format = Literal["csv", "parquet", "fhir", "omop"]  # Synthea's tables, FHIR R4 NDJSON, or OMOP CDM 5.4 as CSV
 MARK = ".rxrec-sample"  # says that a folder holds a sample of ours and may be replaced
 CSV_OPTIONS = pa.csv.WriteOptions(include_header=False, quoting_style="none")
 Encoded = dict[str, tuple[int, bytes]]  # table -> rows, bytes
@@ -40,7 +41,7 @@ def write_hospital(
     processes: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, int]:
-    """Writes a synthetic hospital into the folder `out` and returns the rows of each table.
+    """Writes a synthetic hospital into the folder `out` and returns the rows of each table or type of resource.
 
     `progress(k)` is called with the number of patients newly finished. Raises InputError when `out` holds something
     else, or `patients` is below 1.
@@ -73,25 +74,27 @@ def _write(
     work: Path, patients: int, seed: int, fmt: Format, processes: int | None, progress: Callable[[int], None] | None
 ) -> dict[str, int]:
     sizes = [min(BLOCK, patients - start) for start in range(0, patients, BLOCK)]
-    rows = dict.fromkeys(TABLES, 0)
+    rows: dict[str, int] = {}
     sinks: dict[str, Any] = {}
     try:
         for number, encoded in enumerate(_blocks(seed, sizes, fmt, processes)):
             for name, (count, data) in encoded.items():
-                rows[name] += count
+                rows[name] = rows.get(name, 0) + count
                 _append(work, sinks, name, fmt, data)
             if progress:
                 progress(sizes[number])
     finally:
         for sink in sinks.values():
             sink.close()
+    if fmt == "fhir":
+        (work / "manifest.json").write_bytes(fhir.manifest(rows))
     return rows
 
 
 def _append(work: Path, sinks: dict[str, Any], name: str, fmt: Format, data: bytes) -> None:
-    if fmt == "csv":
+    if fmt != "parquet":
         if name not in sinks:
-            sinks[name] = _open(work / f"{name}.csv")
+            sinks[name] = _open(work / (fhir.file_name(name) if fmt == "fhir" else f"{name}.csv"))
         sinks[name].write(data)
         return
     table = pa.ipc.open_stream(data).read_all()
@@ -126,11 +129,14 @@ def _one_thread() -> None:
 
 
 def encode(seed: int, number: int, size: int, fmt: Format) -> Encoded:
-    """One block as bytes: CSV lines (with the header before block 0) or an Arrow stream. Runs in a worker."""
+    """One block as bytes: CSV lines (with the header before block 0), NDJSON, or an Arrow stream. Runs in a worker."""
     found: Encoded = {}
-    for name, table in Export(simulate(seed, number, size), seed).tables().items():
+    tables = Export(simulate(seed, number, size), seed).tables()
+    if fmt == "fhir":
+        return fhir.resources(tables, seed, number)
+    for name, table in (omop(tables, number) if fmt == "omop" else tables).items():
         sink = pa.BufferOutputStream()
-        if fmt == "csv":
+        if fmt != "parquet":
             if number == 0:
                 sink.write((",".join(table.column_names) + "\n").encode())
             pa.csv.write_csv(table, sink, CSV_OPTIONS)
@@ -141,6 +147,6 @@ def encode(seed: int, number: int, size: int, fmt: Format) -> Encoded:
     return found
 
 
-def is_sample(folder: Path) -> bool:
+def is_sample(folder: str | Path) -> bool:
     """Whether `write_hospital` wrote this folder: its people are synthetic."""
-    return (folder / MARK).is_file()
+    return (Path(folder) / MARK).is_file()

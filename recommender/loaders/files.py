@@ -2,7 +2,8 @@
 
 `.csv`, `.csv.gz` and `.parquet` are read alike, by what the bytes are (a gzip needs no `.gz`). CSV is RFC 4180 with a
 header, commas and UTF-8 (a BOM and CRLF are fine). A row is a record: a quoted line break does not start a new one, so
-row numbers are those of a spreadsheet, with the header as row 1. A file is streamed, never held whole.
+row numbers are those of a spreadsheet, with the header as row 1. A file is streamed, never held whole. Where a table
+may come as OHDSI's Athena exports it, tabs may separate its fields, and a quotation mark is then a plain character.
 """
 
 from __future__ import annotations
@@ -82,10 +83,13 @@ def find(folder: Path, name: str) -> Path | None:
     return found[0] if found else None
 
 
-def batches(path: Path, wanted: Names, required: Sequence[str], malformed: Malformed) -> Iterator[Batch]:
+def batches(
+    path: Path, wanted: Names, required: Sequence[str], malformed: Malformed, tabs: bool = False
+) -> Iterator[Batch]:
     """The rows of `path`, in order; records with a wrong number of fields are left out and noted in `malformed`.
 
-    Raises InputError when the file is damaged, is none of the three forms, or lacks a `required` column.
+    `tabs`: a file separated by tabs is read too, as one without quoting. Raises InputError when the file is damaged, is
+    none of the three forms, or lacks a `required` column.
     """
     file = path.name
     try:
@@ -101,9 +105,9 @@ def batches(path: Path, wanted: Names, required: Sequence[str], malformed: Malfo
             elif magic == b"PK\x03\x04":
                 raise InputError("this is a zip or Excel file: unpack it, or save the sheet as CSV UTF-8", file=file)
             elif magic[:2] == b"\x1f\x8b":
-                rows = _csv(gzip.GzipFile(fileobj=raw), file, wanted, required, malformed)
+                rows = _csv(gzip.GzipFile(fileobj=raw), file, wanted, required, malformed, tabs)
             else:
-                rows = _csv(raw, file, wanted, required, malformed)
+                rows = _csv(raw, file, wanted, required, malformed, tabs)
             yield from _ahead(rows)
     except OSError as error:
         raise InputError(f"the file cannot be read: {error.strerror or 'it is damaged'}", file=file) from None
@@ -138,7 +142,7 @@ def _damage_told(file: str, row: Callable[[], int]) -> Iterator[None]:
 
 
 def _csv(
-    source: io.BufferedIOBase, file: str, wanted: Names, required: Sequence[str], malformed: Malformed
+    source: io.BufferedIOBase, file: str, wanted: Names, required: Sequence[str], malformed: Malformed, tabs: bool
 ) -> Iterator[Batch]:
     last = 1  # the number of the last row given out
 
@@ -152,15 +156,22 @@ def _csv(
         return "skip"
 
     with _damage_told(file, reached):
-        header = _header(source, file)
-        position = _positions(header, file, wanted, required)
+        header, delimiter = _header(source, file, tabs)
+        quoted = delimiter == ","
+        position = positions(header, file, wanted, required)
         names = {ours: header[i] for ours, i in position.items()}
         columns = [f"c{i}" for i in range(len(header))]
         reader = pa.csv.open_csv(
-            pa.PythonFile(_Body(source, len(header)), mode="r"),
+            pa.PythonFile(_Body(source, delimiter.join([END] * len(header))), mode="r"),
             # one thread: only then are malformed rows numbered, and splitting the text is not what takes the time
             pa.csv.ReadOptions(column_names=columns, use_threads=False, block_size=BLOCK),
-            pa.csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=note),
+            pa.csv.ParseOptions(
+                delimiter=delimiter,
+                quote_char='"' if quoted else False,
+                newlines_in_values=quoted,
+                ignore_empty_lines=False,
+                invalid_row_handler=note,
+            ),
             pa.csv.ConvertOptions(
                 include_columns=[columns[i] for i in sorted(set(position.values()))],
                 column_types=dict.fromkeys(columns, pa.string()),
@@ -197,13 +208,13 @@ def _with_end(reader: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch
 
 
 class _Body:
-    """The bytes after the header as valid UTF-8, and at their end one more row, of `width` fields."""
+    """The bytes after the header as valid UTF-8, and at their end one more row: `end`."""
 
-    def __init__(self, source: io.BufferedIOBase, width: int) -> None:
+    def __init__(self, source: io.BufferedIOBase, end: str) -> None:
         self.source, self.closed = source, False
         self.decoder = codecs.getincrementaldecoder("utf-8")(UNDECODABLE)
         self.newline = True
-        self.tail = ",".join([END] * width).encode() + b"\n"
+        self.tail = end.encode() + b"\n"
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes: what is not UTF-8 turns into one SUBSTITUTE, which is never longer."""
@@ -225,7 +236,8 @@ class _Body:
         self.closed = True
 
 
-def _header(source: io.BufferedIOBase, file: str) -> list[str]:
+def _header(source: io.BufferedIOBase, file: str, tabs: bool) -> tuple[list[str], str]:
+    """The names of the columns, and what separates the fields."""
     text = b""
     while len(text) < LONGEST_HEADER and (line := source.readline(LONGEST_HEADER)):
         text += line
@@ -239,16 +251,17 @@ def _header(source: io.BufferedIOBase, file: str) -> list[str]:
     if len(text) >= LONGEST_HEADER or (b"\r" in text and b'"' not in text):
         raise InputError("this is no CSV header line: lines must end with LF or CRLF", file=file, row=1)
     try:
-        header = next(csv.reader([text.decode("utf-8-sig")]), [])
+        delimiter = "\t" if tabs and b"\t" in text and b"," not in text else ","
+        header = next(csv.reader([text.decode("utf-8-sig")], delimiter=delimiter), [])
     except UnicodeDecodeError:
         message = "this is not UTF-8: convert the file, for example with iconv -f WINDOWS-1252 -t UTF-8"
         raise InputError(message, file=file, row=1) from None
     except csv.Error:
         raise InputError("this is no CSV header line", file=file, row=1) from None
-    return [name.strip() for name in header]
+    return [name.strip() for name in header], delimiter
 
 
-def _positions(header: Sequence[str], file: str, wanted: Names, required: Sequence[str]) -> dict[str, int]:
+def positions(header: Sequence[str], file: str, wanted: Names, required: Sequence[str]) -> dict[str, int]:
     """Where each wanted column stands in the header; those that are not there are left out."""
     lower = [name.lower() for name in header]
     position: dict[str, int] = {}
@@ -288,7 +301,7 @@ def _parquet(raw: io.BufferedIOBase, file: str, wanted: Names, required: Sequenc
     with _damage_told(file, lambda: last):
         table = pa.parquet.ParquetFile(raw)
         header = table.schema_arrow.names
-        position = _positions(header, file, wanted, required)
+        position = positions(header, file, wanted, required)
         names = {ours: header[i] for ours, i in position.items()}
         needed = sorted(set(names.values()))
         empty = table.schema_arrow.empty_table().select(needed).combine_chunks().to_batches()

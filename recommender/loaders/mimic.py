@@ -16,6 +16,7 @@ from recommender.ingest_log import IngestLog
 from recommender.loaders.columns import per_distinct
 from recommender.loaders.mimic_codes import LABS, READINGS, diagnosis_code, procedure_code
 from recommender.loaders.people import people
+from recommender.loaders.stays import january, latest_known, of_stay
 from recommender.loaders.tabular import Export, Table, TableSpec, number, text, time
 from recommender.records import TIME, RawEvents, RawPatients
 
@@ -101,37 +102,40 @@ def load(export: Export) -> tuple[RawPatients, list[RawEvents]]:
         export = replace(export, folder=export.folder / "hosp")
     log = export.log
     patients, admissions = export.read(PATIENTS), export.read(ADMISSIONS)
-    stays = admissions.frame.drop_duplicates("admission")
-    discharge = pd.Series(stays["stop"].array, index=stays["admission"].astype("str"))
-    procedures = _coded(export.read(PROCEDURES), export.read(PROCEDURE_TITLES), procedure_code, log)
-    diagnoses = _coded(export.read(DIAGNOSES), export.read(DIAGNOSIS_TITLES), diagnosis_code, log)
+    discharge = by_admission(admissions)["stop"]
+    procedures = coded(export.read(PROCEDURES), export.read(PROCEDURE_TITLES), procedure_code, log)
+    diagnoses = coded(export.read(DIAGNOSES), export.read(DIAGNOSIS_TITLES), diagnosis_code, log)
     events = [
-        _prescriptions(export.read(PRESCRIPTIONS), discharge).events("drug"),
+        prescriptions(export.read(PRESCRIPTIONS), discharge).events("drug"),
         procedures.assign(stop=procedures.frame["start"]).events("procedure"),
-        _at_discharge(diagnoses, discharge, log).events("condition"),
-        _labs(export.read(LAB_EVENTS), log).events("observation"),
+        at_discharge(diagnoses, discharge, log).events("condition"),
+        labs(export.read(LAB_EVENTS), log).events("observation"),
         *_readings(export.read(OMR), log),
     ]
     log.count_kept(admissions.file, len(admissions.frame))
-    return people(_described(patients, admissions, events), log), events
+    # birth is a year off at most, but age 91 stands for over 89
+    anchor, age = patients.frame["anchor_year"], patients.frame["anchor_age"]
+    patients = patients.assign(birth_date=january(anchor - age), as_of=january(anchor))
+    return people(described(patients, admissions, events), log), events
 
 
-def _prescriptions(table: Table, discharge: pd.Series) -> Table:
+def by_admission(admissions: Table) -> pd.DataFrame:
+    """The usable admissions, by their id."""
+    stays = admissions.frame.drop_duplicates("admission")
+    return stays.set_index(stays["admission"].astype("str"))
+
+
+def prescriptions(table: Table, discharge: pd.Series) -> Table:
     """Orders without a stop end with the stay."""
     frame = table.frame
-    end = _of_stay(discharge, frame["admission"])
+    end = of_stay(discharge, frame["admission"])
     return table.assign(
         code=per_distinct(lambda drug: drug and f"mimic:{drug}", frame["name"]),
         stop=frame["stop"].fillna(end.where(~(end < frame["start"]), frame["start"])),
     )
 
 
-def _of_stay(values: pd.Series, admission: pd.Series) -> pd.Series:
-    """The value of each row's admission, missing where there is none."""
-    return pd.Series(values.reindex(admission.astype("str")).array, index=admission.index)
-
-
-def _coded(table: Table, titles: Table, code: Callable[[str, str], str], log: IngestLog) -> Table:
+def coded(table: Table, titles: Table, code: Callable[[str, str], str], log: IngestLog) -> Table:
     """With `system:code` and, from the dictionary of titles, a name."""
     log.count_kept(titles.file, len(titles.frame))
     icds, versions = table.frame["icd"], table.frame["version"]
@@ -142,15 +146,15 @@ def _coded(table: Table, titles: Table, code: Callable[[str, str], str], log: In
     )
 
 
-def _at_discharge(table: Table, discharge: pd.Series, log: IngestLog) -> Table:
-    known = _of_stay(discharge, table.frame["admission"])
+def at_discharge(table: Table, discharge: pd.Series, log: IngestLog) -> Table:
+    known = of_stay(discharge, table.frame["admission"])
     table = table.assign(start=known, stop=pd.Series(pd.NaT, index=known.index, dtype=TIME))
     return table.without(
         known.isna(), log, "hadm_id", "the admission is not among the usable ones, so the date is unknown"
     )
 
 
-def _labs(table: Table, log: IngestLog) -> Table:
+def labs(table: Table, log: IngestLog) -> Table:
     usual = per_distinct(lambda item: LABS[item].source_unit or None, table.frame["item"])
     other = table.frame["source_unit"].notna() & (table.frame["source_unit"].astype("str") != usual.astype("str"))
     table = table.without(other, log, "valueuom", "not the unit that this test is known to come in")
@@ -195,37 +199,20 @@ def _reading(table: Table, place: int, log: IngestLog) -> Table:
     )
 
 
-def _described(patients: Table, admissions: Table, events: list[RawEvents]) -> Table:
-    """What `people` needs of each patient.
-
-    Birth is January 1st of the anchor year less the age in it: a year off at most, but age 91 stands for over 89.
-    """
+def described(patients: Table, admissions: Table, events: list[RawEvents]) -> Table:
+    """What `people` needs of each patient. Their `as_of` is used only for those of whom no event is known."""
     frame = patients.frame
     stays = admissions.frame.sort_values(["start", "admission"])
     stays = stays.assign(text=per_distinct(_race, stays["race"]), hispanic=per_distinct(_ethnicity, stays["race"]))
     latest = stays.groupby(stays["patient_id"].astype("str"))[["text", "hispanic"]].last()
     identity = frame["patient_id"].astype("str")
-    last = [_latest(admissions.frame, "stop"), *(_latest(raw.frame, "start") for raw in events)]
-    known = pd.concat(last).groupby(level=0).max().reindex(identity)
-    as_of = pd.Series(known.array, index=frame.index).fillna(_january(frame["anchor_year"]))
+    known = latest_known(admissions.frame, events).reindex(identity)
+    as_of = pd.Series(known.array, index=frame.index).fillna(frame["as_of"])
     return patients.assign(
-        birth_date=_january(frame["anchor_year"] - frame["anchor_age"]),
         race=pd.Categorical(latest["text"].reindex(identity)),
         ethnicity=pd.Categorical(latest["hispanic"].reindex(identity)),
         as_of=as_of.fillna(as_of.max()),
     )
-
-
-def _latest(frame: pd.DataFrame, column: str) -> pd.Series:
-    """The latest time of each patient, by patient id."""
-    return frame.groupby(frame["patient_id"].astype("str"))[column].max()
-
-
-def _january(year: pd.Series) -> pd.Series:
-    """January 1st of each year; missing for what is no year."""
-    real = year.where((year >= 1) & (year <= 9999) & (year % 1 == 0))
-    dates = (real.fillna(1970).to_numpy().astype(np.int64) - 1970).astype("M8[Y]").astype("M8[s]")
-    return pd.Series(dates, index=year.index).where(real.notna()).dt.tz_localize("UTC")
 
 
 def _race(text: str | None) -> str | None:

@@ -6,7 +6,7 @@ with what is peculiar to its source.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from recommender.errors import InputError
 from recommender.ingest_log import IngestLog, Outcome
 from recommender.loaders import columns, files
 from recommender.records import RawEvents
+from recommender.vocabulary import DrugVocabulary
 
 EVENT_COLUMNS = {"row", "patient_id", "code", "name", "route", "group", "start", "stop", "unit", "value"}
 PARSERS = {
@@ -65,11 +66,23 @@ def number(*names: str, **options: Any) -> Column:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table of a source: the name of its file without suffix, and its columns by our name for them."""
+    """A table of a source: the name of its file without suffix, and its columns by our name for them.
+
+    `tabs`: the file may be separated by tabs instead of commas.
+    """
 
     name: str
     columns: Mapping[str, Column]
     optional: bool = False
+    tabs: bool = False
+
+    @property
+    def wanted(self) -> files.Names:
+        return {ours: column.names for ours, column in self.columns.items()}
+
+    @property
+    def required(self) -> list[str]:
+        return [ours for ours, column in self.columns.items() if column.required]
 
 
 @dataclass(frozen=True)
@@ -95,46 +108,59 @@ class Table:
         return RawEvents(self.file, kind, self.frame[[column for column in self.frame if column in EVENT_COLUMNS]])
 
 
+Opener = Callable[[TableSpec, files.Malformed], tuple[str, Iterator[files.Batch]] | None]
+"""The name of a table's file and its rows; None where an optional table is not there. Raises InputError."""
+
+
 @dataclass(frozen=True)
 class Export:
-    """A folder of tables, and where the account of their rows goes."""
+    """A folder of tables, and where the account of their rows goes.
+
+    `opener` finds a table elsewhere than in the files of `folder`, which is then only what error messages call it.
+    `vocabulary`: for sources that must know what a name means to make sense of a code; None leaves codes as they are.
+    """
 
     folder: Path
     log: IngestLog
     progress: Progress | None = None
+    vocabulary: DrugVocabulary | None = None
+    opener: Opener | None = None
 
     def read(self, spec: TableSpec) -> Table:
         """The table as a frame. An optional one that is not there is empty, and noted. Raises InputError."""
-        path = files.find(self.folder, spec.name)
-        if path is None:
-            if not spec.optional:
-                expected = ", ".join(spec.name + suffix for suffix in files.SUFFIXES)
-                raise InputError(f"a table is missing: expected one of {expected}", file=str(self.folder))
+        malformed = files.Malformed()
+        opened = (self.opener or self._open)(spec, malformed)
+        if opened is None:
             self.log.absent.append(spec.name)
             return Table(spec.name, _frame(spec, []), frozenset())
-        malformed = files.Malformed()
-        wanted = {ours: column.names for ours, column in spec.columns.items()}
-        required = [ours for ours, column in spec.columns.items() if column.required]
+        file, batches = opened
         found: frozenset[str] = frozenset()
         parts, rows = [], 0
-        for batch in files.batches(path, wanted, required, malformed):
+        for batch in batches:
             found = frozenset(batch.columns)
             rows += len(batch.row)
-            parts.append(self._part(spec, path.name, batch))
+            parts.append(self._part(spec, file, batch))
             if self.progress:
                 self.progress(len(batch.row))
         joined = set(malformed.joined)
         alone = [row for row in malformed.rows if row not in joined]
-        self.log.count_read(path.name, rows + len(malformed.rows))
-        self.log.add(path.name, "row", "not as many fields as the header has", alone)
-        self.log.add(
-            path.name, "row", "lines run together by a stray quotation mark, with a wrong number of fields", joined
-        )
-        table = Table(path.name, _frame(spec, parts), found)
+        self.log.count_read(file, rows + len(malformed.rows))
+        self.log.add(file, "row", "not as many fields as the header has", alone)
+        self.log.add(file, "row", "lines run together by a stray quotation mark, with a wrong number of fields", joined)
+        table = Table(file, _frame(spec, parts), found)
         for ours, column in spec.columns.items():
             if column.filled:
                 table = table.without(table.frame[ours].isna(), self.log, column.names[0], "missing")
         return table
+
+    def _open(self, spec: TableSpec, malformed: files.Malformed) -> tuple[str, Iterator[files.Batch]] | None:
+        path = files.find(self.folder, spec.name)
+        if path is not None:
+            return path.name, files.batches(path, spec.wanted, spec.required, malformed, spec.tabs)
+        if spec.optional:
+            return None
+        expected = ", ".join(spec.name + suffix for suffix in files.SUFFIXES)
+        raise InputError(f"a table is missing: expected one of {expected}", file=str(self.folder))
 
     def _part(self, spec: TableSpec, file: str, batch: files.Batch) -> dict[str, Any]:
         """The rows of one batch that can be read, by our column names, as arrays; the others are counted."""
@@ -147,9 +173,7 @@ class Export:
             if outcome == "rejected":
                 keep = keep & ~bad
 
-        blank = np.logical_and.reduce(
-            [values.is_null().to_numpy(zero_copy_only=False) for values in batch.columns.values()]
-        )
+        blank = np.all([values.is_null().to_numpy(zero_copy_only=False) for values in batch.columns.values()], axis=0)
         drop(blank, "row", "blank, or with nothing in the columns that are read")
         for ours, values in batch.columns.items():
             column = spec.columns[ours]

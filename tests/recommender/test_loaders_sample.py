@@ -1,11 +1,15 @@
 """The project's own synthetic hospital: all the dirt that its writer mixes in is accounted for."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from data.synthetic import write_hospital
 from recommender.loaders import load
 from recommender.vocabulary import DrugVocabulary
+
+MEASUREMENTS = Path(__file__).parents[2] / "data" / "vocabulary" / "measurements.csv"
 
 
 @pytest.fixture(scope="module")
@@ -23,13 +27,16 @@ def test_all_dirt_of_the_sample_is_counted(hospital):
     usable = usable.assign(code=usable["CODE"].fillna(usable["DESCRIPTION"].str.lower()))
     distinct = usable.drop_duplicates(["PATIENT", "code", "START", "STOP"])
     values = pd.read_csv(hospital / "observations.csv", dtype=str)
-    once = values.drop_duplicates(["PATIENT", "CODE", "DATE", "VALUE"])
+    limits = pd.read_csv(MEASUREMENTS).set_index("loinc").loc[values["CODE"], ["low", "high"]].to_numpy()
+    possible = values[values["VALUE"].astype(float).between(limits[:, 0], limits[:, 1])]
+    once = possible.drop_duplicates(["PATIENT", "CODE", "DATE", "VALUE"])
     repeats = "repeats an earlier row (same patient, code, times and value)"
     assert {(f.file, f.reason): f.count for f in records.log.findings} == {
         ("medications.csv", "date missing"): undated.sum(),
         ("medications.csv", "stop is before start"): reversed_.sum(),
         ("medications.csv", repeats): len(usable) - len(distinct),
-        ("observations.csv", repeats): len(values) - len(once),
+        ("observations.csv", repeats): len(possible) - len(once),
+        ("observations.csv", "not a possible value of this measurement"): len(values) - len(possible),
     }
     kinds = records.concepts["kind"].iloc[records.treatments["concept_ix"]]
     assert (kinds == "drug").sum() == len(distinct)

@@ -14,6 +14,8 @@ from recommender.records import Records
 from recommender.vocabulary import DrugVocabulary
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
+# FHIR is no rows, and OMOP's fixture holds tab-separated files: their own tests ask the same of them
+ROW_FILES = sorted(SOURCES.keys() - {"fhir", "omop"})
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +311,7 @@ def test_mimic_patients_have_a_clock_of_their_own():
 # --- all sources -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("source", sorted(SOURCES))
+@pytest.mark.parametrize("source", ROW_FILES)
 def test_every_row_is_accounted_for(source, vocabulary):
     log = load(source, FIXTURES / source, vocabulary=vocabulary).log
     for file in (FIXTURES / source).rglob("*.csv"):
@@ -326,7 +328,7 @@ def as_parquet(file: Path) -> None:
     pd.read_csv(file, dtype=str, skip_blank_lines=False).to_parquet(file.with_suffix(".parquet"))
 
 
-@pytest.mark.parametrize("source", sorted(SOURCES))
+@pytest.mark.parametrize("source", ROW_FILES)
 @pytest.mark.parametrize("rewrite", [as_gzip, as_parquet])
 def test_the_form_of_the_files_does_not_matter(source, rewrite, tmp_path):
     shutil.copytree(FIXTURES / source, tmp_path, dirs_exist_ok=True)
@@ -336,7 +338,7 @@ def test_the_form_of_the_files_does_not_matter(source, rewrite, tmp_path):
     same(load(source, tmp_path, vocabulary=None), load(source, FIXTURES / source, vocabulary=None))
 
 
-@pytest.mark.parametrize("source", sorted(SOURCES))
+@pytest.mark.parametrize("source", ROW_FILES)
 def test_the_order_of_the_rows_does_not_matter(source, tmp_path):
     shutil.copytree(FIXTURES / source, tmp_path, dirs_exist_ok=True)
     for file in tmp_path.rglob("*.csv"):
@@ -354,7 +356,7 @@ def same(one: Records, other: Records) -> None:
 
 
 def test_an_unknown_source_names_the_known_ones():
-    with pytest.raises(InputError, match="csv, mimic, synthea"):
+    with pytest.raises(InputError, match=", ".join(sorted(SOURCES))):
         load("paper", FIXTURES / "csv", vocabulary=None)
 
 

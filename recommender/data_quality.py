@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from recommender.records import KINDS, Records, Table
+from recommender.vocabulary import ConditionVocabulary
 
 TOP = 20  # most given concepts of each kind
 NEAR = 0.75  # likeness from which a guess is worth a look
@@ -30,6 +31,7 @@ def describe(records: Records, nearest: Callable[[str], list[tuple[str, float]]]
         "patients": _people(records),
         "tables": {name: _table(records, name) for name in get_args(Table)},
         "most_given": {kind: _most_given(records, kind) for kinds in KINDS.values() for kind in kinds},
+        "conditions_by_chapter": _chapters(records),
         "measurements": _measurements(records),
         "drug_names": {
             "rows_by_method": account.pop("mapped"),
@@ -94,6 +96,16 @@ def _most_given(records: Records, kind: str) -> list[dict[str, Any]]:
         {"code": row.code, "name": row.name, "patients": int(row.patients), "events": int(row.events)}
         for row in top[["code", "name", "patients", "events"]].itertuples(index=False, name="Given")
     ]
+
+
+def _chapters(records: Records) -> dict[str, int]:
+    """Condition events by the chapter of their code, most first; "no chapter known" for codes of other systems."""
+    known = ConditionVocabulary.load()
+    events = records.conditions["concept_ix"].value_counts()
+    chapters = [known.chapter(code) for code in records.concepts["code"].loc[events.index]]
+    names = [known.name(chapter) if chapter else "no chapter known" for chapter in chapters]
+    counted = events.groupby(np.array(names, dtype=object)).sum().sort_values(ascending=False, kind="stable")
+    return {str(name): int(count) for name, count in counted.items()}
 
 
 def _measurements(records: Records) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What every test may ask for: a hospital of six patients and five drugs, a real redis-server, the open data sets."""
+"""What every test may ask for: a hospital of six patients and five drugs, a real redis-server, a browser, open data."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from recommender import store as store_module
 from recommender.features import PatientMatrix, build_matrix
@@ -201,6 +202,22 @@ def redis_url(redis_server: RedisServer) -> str:
 def settings(tmp_path: Path, redis_url: str) -> Settings:
     """An installation of the test's own, on an empty database of a real server."""
     return Settings(workdir=tmp_path, redis_url=redis_url)
+
+
+# --- a real browser ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.fail("chromium is not on PATH: install it (Debian: apt install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        yield browser
+        browser.close()
 
 
 # --- the open data sets ----------------------------------------------------------------------------------------------

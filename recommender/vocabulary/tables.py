@@ -64,26 +64,26 @@ class Tables:
     def load(cls, folder: Path | None = None) -> Tables:
         """Read the tables of `folder`, the shipped ones by default. Raises InputError with file, row and field."""
         root: Traversable = folder if folder is not None else importlib.resources.files("data.vocabulary")
-        classes = _classes(_Table(root, "classes.csv", ("id", "name", "parent")))
-        ingredients = _ingredients(_Table(root, "ingredients.csv", _INGREDIENT_COLUMNS), classes)
+        classes = _classes(Table(root, "classes.csv", ("id", "name", "parent")))
+        ingredients = _ingredients(Table(root, "ingredients.csv", _INGREDIENT_COLUMNS), classes)
         by_name = {drug.name: drug for drug in ingredients}
-        combination_table = _Table(root, "combinations.csv", ("ingredients", "drug_class", "brands", "synonyms"))
-        rules_table = _Table(root, "not_therapy.csv", ("drugs", "words", "reason"))
-        words_table = _Table(root, "words.csv", ("word", "kind", "route_class"))
+        combination_table = Table(root, "combinations.csv", ("ingredients", "drug_class", "brands", "synonyms"))
+        rules_table = Table(root, "not_therapy.csv", ("drugs", "words", "reason"))
+        words_table = Table(root, "words.csv", ("word", "kind", "route_class"))
         return cls(
             classes=classes,
             ingredients=ingredients,
             combinations=_combinations(combination_table, by_name, classes),
             words=_words(words_table),
             not_therapy=tuple(_rules(rules_table, by_name)),
-            lookalikes=frozenset(key(row["name"]) for _, row in _Table(root, "lookalikes.csv", ("name",))),
+            lookalikes=frozenset(key(row["name"]) for _, row in Table(root, "lookalikes.csv", ("name",))),
         )
 
 
 _INGREDIENT_COLUMNS = ("rxcui", "name", "inn", "tall_man", "drug_class", "brands", "synonyms", "newer")
 
 
-class _Table:
+class Table:
     """Rows of one CSV file with their numbers as a spreadsheet counts them (the header is row 1)."""
 
     def __init__(self, root: Traversable, file: str, columns: tuple[str, ...]) -> None:
@@ -113,7 +113,7 @@ class _Table:
         return InputError(message, file=self.file, row=row, field=field)
 
 
-def _classes(table: _Table) -> dict[str, str]:
+def _classes(table: Table) -> dict[str, str]:
     """Two levels: a row without a parent is a therapeutic group, any other a class in one."""
     groups: dict[str, str] = {}
     classes: dict[str, str] = {}
@@ -133,7 +133,7 @@ def _classes(table: _Table) -> dict[str, str]:
     return classes
 
 
-def _ingredients(table: _Table, classes: Mapping[str, str]) -> tuple[Drug, ...]:
+def _ingredients(table: Table, classes: Mapping[str, str]) -> tuple[Drug, ...]:
     found: dict[str, Drug] = {}
     for number, row in table:
         if not key(row["name"]):
@@ -148,16 +148,16 @@ def _ingredients(table: _Table, classes: Mapping[str, str]) -> tuple[Drug, ...]:
         if code in found:
             raise table.wrong(f"{code} is already {found[code].name!r}", number, "rxcui")
         terms = [(row[column], "exact") for column in ("name", "inn", "tall_man") if row[column]]
-        terms += [(term, "synonym") for term in _listed(row["synonyms"])]
-        terms += [(term, "brand") for term in _listed(row["brands"])]
+        terms += [(term, "synonym") for term in listed(row["synonyms"])]
+        terms += [(term, "brand") for term in listed(row["brands"])]
         found[code] = Drug(code, row["name"], row["drug_class"], (code,), tuple(terms), row["newer"] == "yes")
     return tuple(found.values())
 
 
-def _combinations(table: _Table, by_name: Mapping[str, Drug], classes: Mapping[str, str]) -> tuple[Drug, ...]:
+def _combinations(table: Table, by_name: Mapping[str, Drug], classes: Mapping[str, str]) -> tuple[Drug, ...]:
     found: dict[str, Drug] = {}
     for number, row in table:
-        names = _listed(row["ingredients"])
+        names = listed(row["ingredients"])
         unknown = [name for name in names if name not in by_name]
         if unknown or len(set(names)) < 2:
             raise table.wrong(f"needs two or more names of ingredients.csv: {unknown}", number, "ingredients")
@@ -167,8 +167,8 @@ def _combinations(table: _Table, by_name: Mapping[str, Drug], classes: Mapping[s
         if drug.code in found:
             raise table.wrong(f"{drug.name!r} is there twice", number, "ingredients")
         terms = [(drug.name, "exact"), (" / ".join(sorted(names, reverse=True)), "exact")]
-        terms += [(term, "synonym") for term in _listed(row["synonyms"])]
-        terms += [(term, "brand") for term in _listed(row["brands"])]
+        terms += [(term, "synonym") for term in listed(row["synonyms"])]
+        terms += [(term, "brand") for term in listed(row["brands"])]
         found[drug.code] = Drug(drug.code, drug.name, drug.drug_class, drug.ingredients, tuple(terms))
     return tuple(found.values())
 
@@ -191,7 +191,7 @@ def _rxcui_order(code: str) -> tuple[int, str]:
     return (int(number) if number.isdigit() else 10**12, code)
 
 
-def _words(table: _Table) -> dict[str, Word]:
+def _words(table: Table) -> dict[str, Word]:
     words: dict[str, Word] = {}
     for number, row in table:
         word = key(row["word"])
@@ -203,20 +203,20 @@ def _words(table: _Table) -> dict[str, Word]:
     return words
 
 
-def _rules(table: _Table, by_name: Mapping[str, Drug]) -> Iterator[NotTherapyRule]:
+def _rules(table: Table, by_name: Mapping[str, Drug]) -> Iterator[NotTherapyRule]:
     for number, row in table:
-        names = _listed(row["drugs"])
+        names = listed(row["drugs"])
         unknown = [name for name in names if name != ANY_DRUG and name not in by_name]
         if unknown:
             raise table.wrong(f"no ingredient {unknown[0]!r} in ingredients.csv", number, "drugs")
-        words = frozenset(key(word) for word in _listed(row["words"]))
+        words = frozenset(key(word) for word in listed(row["words"]))
         if not words or not row["reason"]:
             raise table.wrong("a rule needs words and a reason", number, "words" if row["reason"] else "reason")
         codes = frozenset(name if name == ANY_DRUG else by_name[name].code for name in names)
         yield NotTherapyRule(codes, words, row["reason"])
 
 
-def _listed(cell: str) -> list[str]:
+def listed(cell: str) -> list[str]:
     return [part.strip() for part in cell.split("|") if part.strip()]
 
 

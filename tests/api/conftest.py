@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,7 +18,6 @@ import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, sync_playwright
 from scipy import sparse
 from werkzeug.serving import make_server
 
@@ -195,16 +193,3 @@ def serve() -> Iterator[Callable[[Flask], Server]]:
     """`serve(app)`: a server of the test's own."""
     with contextlib.ExitStack() as stack:
         yield lambda app: stack.enter_context(served(app))
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.fail("chromium is not on PATH: install it (Debian: apt install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=executable, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        yield browser
-        browser.close()

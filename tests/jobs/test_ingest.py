@@ -1,11 +1,9 @@
 """`rxrec ingest`: the summary, the JSON and the page, looked at in a real browser; nothing is published."""
 
 import json
-import shutil
 
 import pytest
 from click.testing import CliRunner
-from playwright.sync_api import sync_playwright
 
 from data.synthetic import write_hospital
 from jobs.__main__ import main
@@ -40,16 +38,10 @@ def test_it_is_for_its_owner_only(report):
     assert all(file.stat().st_mode & 0o077 == 0 for file in files)
 
 
-def test_the_page_holds_the_figures_and_stands_alone(report):
+def test_the_page_holds_the_figures_and_stands_alone(report, chromium):
     folder, _ = report
     quality = json.loads((folder / "data-quality" / "data_quality.json").read_text())
-    executable = shutil.which("chromium")
-    assert executable, "chromium is not on PATH: install it (Debian: apt install chromium)"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=executable, args=["--no-sandbox", "--disable-background-networking"]
-        )
-        page = browser.new_page(viewport={"width": 360, "height": 800})
+    with chromium.new_page(viewport={"width": 360, "height": 800}) as page:
         requests, errors = [], []
         page.on("request", lambda request: requests.append(request.url))
         page.on("console", lambda message: errors.append(message.text))
@@ -57,7 +49,6 @@ def test_the_page_holds_the_figures_and_stands_alone(report):
         text = page.inner_text("body")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         assert page.locator("b").count() == 0  # a name from the data stays text
-        browser.close()
     assert len(requests) == 1  # the page itself
     assert not errors
     for file, rows in quality["files"].items():

@@ -44,6 +44,13 @@ def test_most_given(quality):
     assert quality["most_given"]["procedure"] == []
 
 
+def test_conditions_by_chapter(quality):
+    # three with type 2 diabetes, three with hypertension
+    counts = quality["conditions_by_chapter"]
+    assert sorted(counts.values()) == [3, 3]
+    assert "no chapter known" not in counts
+
+
 def test_measurements(quality):
     (row,) = quality["measurements"]
     assert (row["name"], row["values"], row["patients"], row["median"]) == ("eGFR", 1, 1, 55.0)

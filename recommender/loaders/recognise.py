@@ -63,11 +63,12 @@ def _one(path: Path) -> tuple[str, str]:
     if fitting:
         all_of_them = "; ".join(why for _, why in sorted(fitting.items()))
         raise InputError(f"more than one format fits ({all_of_them}): name the one to read as source", file=str(path))
+    if missed:
+        raise InputError(f"no format quite fits. {'; '.join(missed)}: mend this, or name the source", file=str(path))
     looked_for = "; ".join(f"{source}: {' and '.join(tables)}" for source, tables in SIGNS.items())
-    nearly = f". Not quite: {'; '.join(missed)}" if missed else ""
     raise InputError(
-        f"no known format: looked for {looked_for} (each .csv, .csv.gz or .parquet); fhir: *.ndjson or *.json"
-        f"{nearly}. Name the source, or the folder that holds the tables",
+        f"no known format: looked for {looked_for} (each .csv, .csv.gz or .parquet); fhir: *.ndjson or *.json. "
+        "Name the source, or the folder that holds the tables",
         file=str(path),
     )
 

@@ -99,7 +99,7 @@ def test_none(tmp_path):
     said = refused(write(tmp_path / "empty", {"notes.json": "{}", "broken.json.gz": "\x1f\x8b"}))
     for source in SOURCES:
         assert f"{source}: " in said
-    assert "Not quite" not in said
+    assert "quite fits" not in said
     assert "no such folder or file" in refused(tmp_path / "nowhere")
     assert "no known format" in refused(write(tmp_path, {"note.txt": "hello"}) / "note.txt")
 
@@ -107,7 +107,7 @@ def test_none(tmp_path):
 def test_what_is_nearly_one_is_told_why(tmp_path):
     medication = {"medication.csv": "patientunitstayid,drugname\n"}
     said = refused(write(tmp_path / "half", medication))
-    assert "Not quite: eicu: there is no patient" in said
+    assert "no format quite fits. eicu: there is no patient" in said
     said = refused(write(tmp_path / "other", {**medication, "patient.csv": "patientunitstayid,name\nx,Meyer\n"}))
     assert "patient.csv, row 1, field uniquepid: this column is missing" in said
     assert "Meyer" not in said

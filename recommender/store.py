@@ -1,6 +1,6 @@
 """A `Snapshot` in, published to Redis under its version; the version being served and one patient's `Entry` out.
 
-The only module that talks to Redis, and the only one that knows its keys (`_Keys`):
+The only module that knows what stands in Redis, and under which keys (`_Keys`):
 
     {prefix}:current            the version being served: the one pointer that readers follow
     {prefix}:before             list of the versions served before it, latest first: what `rollback` goes back to
@@ -24,18 +24,15 @@ import re
 import secrets
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import urlsplit
+from typing import Self
 
 import numpy as np
 import orjson
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from recommender.embedded_redis import EmbeddedRedis
 from recommender.errors import (
@@ -48,6 +45,7 @@ from recommender.errors import (
 )
 from recommender.settings import Settings
 from recommender.snapshot import Entry, Release, Snapshot, pack_release, unpack_entry, unpack_release
+from recommender.store_connection import Client, Command, Connection
 
 BUCKET_PATIENTS = 32
 CHUNK_PATIENTS = 2_048  # one transaction: the server pauses for about 2 ms
@@ -55,9 +53,7 @@ CHUNK_KEYS = 256
 SAMPLE_PATIENTS = 64
 LOCK_SECONDS = 30  # a publisher that has not prolonged its token for so long is dead
 PATIENCE_SECONDS = LOCK_SECONDS + 2.0  # so that a night can follow one that was killed
-TIMEOUT_SECONDS = 10.0
 _OVERTAKEN = "this run stood still for too long and another may be publishing: nothing of it is served; try again"
-Client = Any  # a redis client or pipeline: redis-py types each answer as bytes or str, at once or awaited
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
@@ -126,22 +122,8 @@ class Store:
 
     def __init__(self, url: str, settings: Settings, embedded: EmbeddedRedis | None = None) -> None:
         self.url = url
-        parts = urlsplit(url)
-        self._address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"  # without the password
-        try:
-            self._client: Client = redis.Redis.from_url(
-                url,
-                decode_responses=False,
-                protocol=2,
-                socket_timeout=TIMEOUT_SECONDS,
-                socket_connect_timeout=TIMEOUT_SECONDS,
-                # once: the server may have hung up on an idle connection; a slow one is not asked twice
-                retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-            )
-        except ValueError:
-            raise StoreUnavailable(
-                "REDIS_URL is not one: write redis://host:6379/0, rediss://... or unix:///path"
-            ) from None
+        self._connection = Connection(url, settings.key_prefix)
+        self._client = self._connection.client
         self._embedded = embedded
         self._keep = max(2, settings.keep_versions)  # a request that began before the switch still reads the last one
         self._keys = _Keys(settings.key_prefix)
@@ -159,14 +141,14 @@ class Store:
             self._embedded.close()
 
     def ping(self) -> None:
-        with self._explained():
+        with self._connection.explained():
             self._client.ping()
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def current(self) -> str:
         """The version being served. Raises NothingPublished."""
-        with self._explained():
+        with self._connection.explained():
             version = self._client.get(self._keys.current)
         if version is None:
             raise NothingPublished("nothing is published yet: run `rxrec nightly` first")
@@ -174,7 +156,7 @@ class Store:
 
     def versions(self) -> list[PublishedVersion]:
         """The whole versions, newest first."""
-        with self._explained():
+        with self._connection.explained():
             listed, current = self._index(self._client), self._client.get(self._keys.current)
         return [
             PublishedVersion(name, datetime.fromtimestamp(of.created, UTC), of.patients, name.encode() == current)
@@ -184,7 +166,7 @@ class Store:
 
     def release(self, version: str) -> Release:
         """The shared part of a whole version; some megabytes, to be read once. Raises UnknownVersion, StoreCorrupt."""
-        with self._explained():
+        with self._connection.explained():
             self._buckets[version] = self._whole(self._client, version).buckets
             assets = self._assets(version)
         return unpack_release(version, assets)
@@ -192,7 +174,7 @@ class Store:
     def entry(self, release: Release, patient_id: str) -> Entry:
         """One patient of a release. Raises UnknownPatient; UnknownVersion once it is retired; StoreCorrupt."""
         version, field = release.version, patient_id.encode(errors="surrogatepass")
-        with self._explained():
+        with self._connection.explained():
             if version not in self._buckets:
                 self._buckets[version] = self._whole(self._client, version).buckets
             value = self._value(version, field)
@@ -218,12 +200,12 @@ class Store:
         version = snapshot.release.version
         if not _NAME.fullmatch(version):
             raise EngineError("a version's name may hold letters, digits and ._+- only, 100 at most")
-        with self._explained(), self._sole_publisher() as token:
+        with self._connection.explained(), self._sole_publisher() as token:
             memory = self._client.info("memory")
             if memory["maxmemory"] and memory["maxmemory_policy"].startswith("allkeys"):
                 raise StoreUnavailable(
-                    f"the Redis server {self._address} may throw away published patients when it runs out of memory: "
-                    "set its maxmemory-policy to noeviction"
+                    f"the Redis server {self._connection.address} may throw away published patients when it runs out "
+                    "of memory: set its maxmemory-policy to noeviction"
                 )
             listed = self._index(self._client)
             for name, of in listed.items():
@@ -270,7 +252,7 @@ class Store:
                     pipe.lpush(self._keys.before, served)
                 pipe.hset(self._keys.versions, version, orjson.dumps(dataclasses.replace(of, served=True)))
 
-        with self._explained():
+        with self._connection.explained():
             self._client.transaction(move, self._keys.versions, self._keys.current, self._keys.before)
             self._retire()
             self._save()
@@ -288,7 +270,7 @@ class Store:
             pipe.lpop(self._keys.before)
             return earlier.decode()
 
-        with self._explained():
+        with self._connection.explained():
             version = self._client.transaction(
                 move, self._keys.versions, self._keys.current, self._keys.before, value_from_callable=True
             )
@@ -414,60 +396,10 @@ class Store:
         if self._client.get(self._keys.publishing) != token:
             raise StoreUnavailable(_OVERTAKEN)
 
-    def _fenced(self, token: bytes, *commands: Sequence[str | bytes]) -> None:
+    def _fenced(self, token: bytes, *commands: Command) -> None:
         """The commands in one transaction, done only if the token is still ours, which it also prolongs."""
-        # redis-py's own pipeline spends more time on putting commands into bytes than all the rest of a publication
-        wire = [_wire(("MULTI",)), _wire(("EXPIRE", self._keys.publishing, str(LOCK_SECONDS)))]
-        wire += [*map(_wire, commands), _wire(("EXEC",))]
-        with self._client.pipeline() as pipe:
-            pipe.watch(self._keys.publishing)
-            done = None
-            if pipe.get(self._keys.publishing) == token:
-                try:
-                    pipe.connection.send_packed_command([b"".join(wire)])
-                    *_, done = [pipe.connection.read_response() for _ in wire]
-                except BaseException:
-                    pipe.connection.disconnect()  # answers may be on their way: nobody else must read them
-                    raise
-        if done is None:
+        if not self._connection.fenced(self._keys.publishing, token, LOCK_SECONDS, commands):
             raise StoreUnavailable(_OVERTAKEN)
-        for answer in done:
-            if isinstance(answer, redis.RedisError):
-                raise answer
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except redis.RedisError as error:
-            # from None: the messages of redis-py repeat the command, patient ids included
-            raise self._meaning(error) from None
-
-    def _meaning(self, error: redis.RedisError) -> EngineError:
-        code = str(error).rpartition("caused error: ")[2].partition(" ")[0]
-        if code == "WRONGTYPE":
-            return StoreCorrupt(
-                f"keys {self._keys.prefix}:* of the Redis server {self._address} are another program's: "
-                "choose another RXREC_KEY_PREFIX"
-            )
-        for kind, meaning in _MEANINGS.items():
-            if isinstance(error, kind):
-                return StoreUnavailable(f"the Redis server {self._address} {meaning}")
-        code = code if code.isascii() and code.isupper() else type(error).__name__
-        return StoreUnavailable(f"the Redis server {self._address} refused a command ({code}): look into its log")
-
-
-# first match counts: the later ones are bases of the earlier ones
-_MEANINGS: dict[type[redis.RedisError], str] = {
-    redis.AuthenticationError: "does not accept the user name and password: correct them in REDIS_URL",
-    redis.exceptions.AuthorizationError: "does not accept the user name and password: correct them in REDIS_URL",
-    redis.exceptions.NoPermissionError: "does not let this user do it: allow it all commands on RXREC_KEY_PREFIX:*",
-    redis.BusyLoadingError: "is still loading its data: try again in a moment",
-    redis.OutOfMemoryError: "is out of memory: raise its maxmemory, or keep fewer versions (RXREC_KEEP_VERSIONS)",
-    redis.ReadOnlyError: "is a read-only replica: let REDIS_URL name the primary",
-    redis.TimeoutError: f"did not answer within {TIMEOUT_SECONDS:.0f} seconds: look at its load, then try again",
-    redis.ConnectionError: "cannot be reached: start it, or correct REDIS_URL",
-}
 
 
 def _listed(value: bytes) -> _Listed:
@@ -475,12 +407,6 @@ def _listed(value: bytes) -> _Listed:
         return _Listed(**orjson.loads(value))
     except (TypeError, ValueError) as error:
         raise StoreCorrupt("the store's index of versions is not ours: choose another RXREC_KEY_PREFIX") from error
-
-
-def _wire(command: Sequence[str | bytes]) -> bytes:
-    """A command in Redis's protocol."""
-    words = [word if isinstance(word, bytes) else word.encode() for word in command]
-    return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
 
 
 def _chunks(keys: list[str]) -> Iterator[list[str]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from recommender import store as store_module
+from recommender import store_connection
 from recommender.errors import StoreUnavailable
 from recommender.settings import Settings
 from recommender.snapshot import Snapshot
@@ -105,7 +106,7 @@ def test_a_server_with_a_password(start_redis: Callable[..., object], settings: 
 
 
 def test_a_slow_server(served: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(store_connection, "TIMEOUT_SECONDS", 0.1)
     with open_store(settings) as impatient:
         served._client.client_pause(500)
         with pytest.raises(StoreUnavailable, match="did not answer"):

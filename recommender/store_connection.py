@@ -1,0 +1,112 @@
+"""The URL of a Redis server in; a client of it out, whose errors say in words what to do, and raw fenced transactions.
+
+Beneath `store.py`, which alone uses it: here is what Redis's protocol and redis-py's exceptions look like, and nothing
+of what is kept under which key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from recommender.errors import EngineError, StoreCorrupt, StoreUnavailable
+
+TIMEOUT_SECONDS = 10.0
+Client = Any  # a redis client or pipeline: redis-py types each answer as bytes or str, at once or awaited
+Command = Sequence[str | bytes]
+
+
+class Connection:
+    """`client` may be shared between threads. `address` is the server's URL without its password, fit for an error.
+
+    Raises StoreUnavailable for a URL that is none; the server is first asked by the first command.
+    """
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self.url = url
+        self._prefix = prefix
+        parts = urlsplit(url)
+        self.address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        try:
+            self.client: Client = redis.Redis.from_url(
+                url,
+                decode_responses=False,
+                protocol=2,
+                socket_timeout=TIMEOUT_SECONDS,
+                socket_connect_timeout=TIMEOUT_SECONDS,
+                # once: the server may have hung up on an idle connection; a slow one is not asked twice
+                retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+            )
+        except ValueError:
+            raise StoreUnavailable(
+                "REDIS_URL is not one: write redis://host:6379/0, rediss://... or unix:///path"
+            ) from None
+
+    @contextlib.contextmanager
+    def explained(self) -> Iterator[None]:
+        """Whatever Redis says goes wrong inside becomes a StoreUnavailable or StoreCorrupt that says what to do."""
+        try:
+            yield
+        except redis.RedisError as error:
+            # from None: the messages of redis-py repeat the command, patient ids included
+            raise self._meaning(error) from None
+
+    def _meaning(self, error: redis.RedisError) -> EngineError:
+        code = str(error).rpartition("caused error: ")[2].partition(" ")[0]
+        if code == "WRONGTYPE":
+            return StoreCorrupt(
+                f"keys {self._prefix}:* of the Redis server {self.address} are another program's: "
+                "choose another RXREC_KEY_PREFIX"
+            )
+        for kind, meaning in _MEANINGS.items():
+            if isinstance(error, kind):
+                return StoreUnavailable(f"the Redis server {self.address} {meaning}")
+        code = code if code.isascii() and code.isupper() else type(error).__name__
+        return StoreUnavailable(f"the Redis server {self.address} refused a command ({code}): look into its log")
+
+    def fenced(self, key: str, token: bytes, seconds: int, commands: Sequence[Command]) -> bool:
+        """The commands in one transaction, done only while `key` holds `token`, which is prolonged; whether they were.
+
+        Raises the error of the first command that the server refused.
+        """
+        # redis-py's own pipeline spends more time on putting commands into bytes than all the rest of a publication
+        wire = [_wire(("MULTI",)), _wire(("EXPIRE", key, str(seconds))), *map(_wire, commands), _wire(("EXEC",))]
+        with self.client.pipeline() as pipe:
+            pipe.watch(key)
+            if pipe.get(key) != token:
+                return False
+            try:
+                pipe.connection.send_packed_command([b"".join(wire)])
+                *_, done = [pipe.connection.read_response() for _ in wire]
+            except BaseException:
+                pipe.connection.disconnect()  # answers may be on their way: nobody else must read them
+                raise
+        for answer in done or ():
+            if isinstance(answer, redis.RedisError):
+                raise answer
+        return done is not None
+
+
+# first match counts: the later ones are bases of the earlier ones
+_MEANINGS: dict[type[redis.RedisError], str] = {
+    redis.AuthenticationError: "does not accept the user name and password: correct them in REDIS_URL",
+    redis.exceptions.AuthorizationError: "does not accept the user name and password: correct them in REDIS_URL",
+    redis.exceptions.NoPermissionError: "does not let this user do it: allow it all commands on RXREC_KEY_PREFIX:*",
+    redis.BusyLoadingError: "is still loading its data: try again in a moment",
+    redis.OutOfMemoryError: "is out of memory: raise its maxmemory, or keep fewer versions (RXREC_KEEP_VERSIONS)",
+    redis.ReadOnlyError: "is a read-only replica: let REDIS_URL name the primary",
+    redis.TimeoutError: f"did not answer within {TIMEOUT_SECONDS:.0f} seconds: look at its load, then try again",
+    redis.ConnectionError: "cannot be reached: start it, or correct REDIS_URL",
+}
+
+
+def _wire(command: Command) -> bytes:
+    """A command in Redis's protocol."""
+    words = [word if isinstance(word, bytes) else word.encode() for word in command]
+    return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])

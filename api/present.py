@@ -16,6 +16,7 @@ from recommender.snapshot import Entry, Release
 
 SAID_REASONS = 4  # parts said in the sentence; the others are summed as "the rest"
 SHORT_ID = 8
+EXPECTED_BLOCKS = ("allergies", "conditions")  # of a whole chart, beside the treatments
 # SNOMED CT closes a name with what sort of thing it is; beside a heading that says so already it is noise
 SEMANTIC_TAG = re.compile(r" \((disorder|finding|situation|event|procedure|regime/therapy|substance)\)$")
 
@@ -59,7 +60,10 @@ class Term:
 
 @dataclass(frozen=True)
 class Chart:
-    """What this version knew of the patient: the row that the suggestions were computed from, in words."""
+    """What this version knew of the patient: the row that the suggestions were computed from, in words.
+
+    `absent`: blocks that hold nothing for any patient, because the export does not tell; empty must not read as none.
+    """
 
     sex: str
     age: str
@@ -67,6 +71,7 @@ class Chart:
     conditions: tuple[Term, ...]
     drugs: tuple[Term, ...]
     others: tuple[Term, ...]
+    absent: frozenset[str]
 
 
 def chart(release: Release, entry: Entry, words: Words) -> Chart:
@@ -84,6 +89,7 @@ def chart(release: Release, entry: Entry, words: Words) -> Chart:
         conditions=_terms(by_block.get("conditions", [])),
         drugs=_terms([c for c in treatments if c.kind == "drug"]),
         others=_terms([c for c in treatments if c.kind != "drug"]),
+        absent=frozenset(EXPECTED_BLOCKS) - {b.name for b in release.index.blocks if b.start < b.stop},
     )
 
 

@@ -75,6 +75,7 @@ EN: dict[str, str] = {
     "chart.drugs": "Drugs",
     "chart.others": "Procedures and care plans",
     "chart.none": "None on record",
+    "chart.absent": "Not known: the data hold none of any patient",
     "chart.more": "{n} more",
     "chart.fold": "Conditions ({conditions}) and treatments ({treatments})",
     # the list

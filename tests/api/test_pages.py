@@ -1,5 +1,6 @@
 """The pages as HTML: states, words, escaping, and the arithmetic of the colours."""
 
+import dataclasses
 import itertools
 import re
 from html.parser import HTMLParser
@@ -8,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from api.words import EN
+from recommender.features import build_matrix
+from recommender.models.linear import LinearModel
+from recommender.ranking import top_n
+from recommender.snapshot import Release, Snapshot
 
 API = Path(__file__).parents[2] / "api"
 
@@ -39,6 +44,21 @@ def test_patient_page(client, published):
     assert EN["safety.unchecked"] in page and published.release.manifest["safety"]["statement"] in page
     assert EN["clinical"] in page and EN["list.what_score"] in page and EN["score.not"] in page
     assert 'title="Code rxnorm:29046"' in page
+
+
+def test_allergies_that_the_data_cannot_tell_do_not_read_as_none(client, store, tiny_records, with_manifest, published):
+    assert EN["chart.none"] in show(client, "PAT-1").text  # PAT-3 has one, so PAT-1 is known to have none on record
+    records = dataclasses.replace(tiny_records, allergies=tiny_records.allergies.iloc[:0])
+    matrix = build_matrix(records, min_target_patients=1)
+    model = LinearModel().fit(matrix)
+    snapshot = Snapshot(
+        Release("v2", {}, matrix.index, model), matrix.patient_ids, top_n(model, matrix, 5), matrix.rows
+    )
+    store.publish(with_manifest(snapshot))
+    store.activate("v2")
+    page = show(client, "PAT-1").text
+    assert EN["chart.absent"] in page
+    assert EN["chart.none"] not in page
 
 
 def test_reasons_in_words(client, published):

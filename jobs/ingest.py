@@ -54,7 +54,6 @@ def _summary(quality: dict[str, Any], page: Path) -> str:
     ]
     if methods:
         known = 1 - methods.get("none", 0) / sum(methods.values())
-        lines.append(
-            f"{known:.2%} of drug rows have a known drug; {len(quality['drug_names']['unmapped'])} names do not"
-        )
+        unknown = quality["drug_names"]["unmapped_names"]
+        lines.append(f"{known:.2%} of drug rows have a known drug; distinct names that are not known: {unknown:,}")
     return "\n".join([*lines, f"report: {page}"])

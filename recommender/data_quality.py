@@ -35,6 +35,7 @@ def describe(records: Records, nearest: Callable[[str], list[tuple[str, float]]]
         "measurements": _measurements(records),
         "drug_names": {
             "rows_by_method": account.pop("mapped"),
+            "unmapped_names": account.pop("unmapped_names"),
             "unmapped": [
                 {"name": name, "rows": rows, "nearest": _guesses(name, nearest)} for name, rows in unmapped.items()
             ],

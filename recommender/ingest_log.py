@@ -108,5 +108,6 @@ class IngestLog:
             "findings": [asdict(finding) for finding in self.findings],
             "absent": self.absent,
             "mapped": dict(sorted(self.mapped.items(), key=lambda item: (-item[1], item[0]))),
+            "unmapped_names": len(self.unmapped),
             "unmapped": dict(sorted(self.unmapped.items(), key=lambda item: (-item[1], item[0]))[:TOP_UNMAPPED]),
         }

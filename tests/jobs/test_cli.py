@@ -111,6 +111,35 @@ class TestNightly:
         assert not (tmp_path / "runs").exists()
 
 
+class TestDrugNames:
+    def ingest(self, rxrec, export, tmp_path, *words):
+        result = rxrec("--json", "--workdir", tmp_path, "ingest", "--input", export, *words)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    def test_a_sites_own_map_names_its_drugs(self, rxrec, export, tmp_path):
+        names = self.ingest(rxrec, export, tmp_path)["drug_names"]
+        assert (names["rows_by_method"], names["unmapped_names"]) == ({"none": 15}, 3)  # alpha, beta, gamma
+        (tmp_path / "map.csv").write_text("source,target\nalpha,metformin\n")
+        quality = self.ingest(rxrec, export, tmp_path, "--drug-map", tmp_path / "map.csv")
+        assert quality["drug_names"]["unmapped_names"] == 2
+        assert quality["most_given"]["drug"][0] == {
+            "code": "rxnorm:6809",
+            "name": "metformin",
+            "patients": 8,
+            "events": 8,
+        }
+
+    def test_a_map_without_the_vocabulary_is_wrong_usage(self, rxrec, export, tmp_path):
+        words = ["ingest", "--input", export, "--vocabulary", "none", "--drug-map", tmp_path / "map.csv"]
+        assert rxrec(*words).exit_code == 2
+
+    def test_a_map_that_is_not_there_is_an_error_in_words(self, rxrec, export, tmp_path):
+        result = rxrec("ingest", "--input", export, "--drug-map", tmp_path / "map.csv")
+        assert result.exit_code == 3
+        assert "map.csv" in result.stderr
+
+
 class TestVersions:
     def test_nothing_published(self, rxrec):
         assert rxrec("versions").stdout == "nothing has been published yet\n"

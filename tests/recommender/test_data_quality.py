@@ -68,4 +68,5 @@ def test_it_is_json_and_names_no_patient(quality):
 def test_guesses_for_unknown_names_are_near_or_none(tiny_records, monkeypatch):
     monkeypatch.setattr(tiny_records.log, "unmapped", {"metforman": 3, "adde": 1})
     described = describe(tiny_records, lambda name: [("metformin", 0.89), ("adenine", 0.5)])
+    assert described["drug_names"]["unmapped_names"] == 2
     assert described["drug_names"]["unmapped"][0] == {"name": "metforman", "rows": 3, "nearest": ["metformin"]}

@@ -102,18 +102,42 @@ class PatientMatrix:
     """`rows` (n_patients, n_columns) CSR float32 with sorted indices; `patient_ids` (n_patients,) str in row order.
 
     Weights are exact in float16, so a row can be published in half the space and still be the row that was scored.
+    `later` (n_patients, n_targets) CSR float32 of ones with sorted indices: which targets began after the moment at
+    which the row was read. None where the row is all that is known, and what it holds is itself what is learned.
     """
 
     rows: sparse.csr_matrix
     index: ColumnIndex
     patient_ids: np.ndarray
+    later: sparse.csr_matrix | None = None
 
     @property
     def n_patients(self) -> int:
         return self.rows.shape[0]
 
+    @property
+    def had(self) -> sparse.csr_matrix:
+        """Which targets each patient had by the moment of the row: (n_patients, n_targets) CSR float32 of ones."""
+        had = self.rows[:, self.index.targets]
+        return sparse.csr_matrix((np.ones_like(had.data), had.indices, had.indptr), shape=had.shape)
+
+    @property
+    def outcomes(self) -> sparse.csr_matrix:
+        """What a model is to predict: `later`, or where there is none what the patients had; shape as `had`."""
+        return self.had if self.later is None else self.later
+
+    @property
+    def whole(self) -> sparse.csr_matrix:
+        """The rows with what came later put in at full weight: (n_patients, n_columns) CSR float32."""
+        if self.later is None:
+            return self.rows
+        columns = self.index.targets[self.later.indices]
+        later = sparse.csr_matrix((self.later.data, columns, self.later.indptr), shape=self.rows.shape)
+        return sparse.csr_matrix(self.rows.maximum(later))
+
     def take(self, patient_ixs: np.ndarray) -> PatientMatrix:
-        return PatientMatrix(self.rows[patient_ixs], self.index, self.patient_ids[patient_ixs])
+        later = None if self.later is None else self.later[patient_ixs]
+        return PatientMatrix(self.rows[patient_ixs], self.index, self.patient_ids[patient_ixs], later)
 
 
 def build_matrix(records: Records, min_target_patients: int = MIN_TARGET_PATIENTS) -> PatientMatrix:

@@ -14,6 +14,7 @@ from jobs.nightly import nightly
 from jobs.sample import sample
 from jobs.serve import serve
 from jobs.versions import rollback, versions
+from jobs.vocabulary import vocabulary
 from recommender import __version__
 from recommender.settings import Settings
 
@@ -42,7 +43,7 @@ def main(ctx: click.Context, workdir: Path | None, quiet: bool, as_json: bool) -
     ctx.obj = Console(settings, quiet, as_json)
 
 
-for command in (sample, ingest, nightly, serve, evaluate, versions, rollback):
+for command in (sample, ingest, nightly, serve, evaluate, versions, rollback, vocabulary):
     main.add_command(command)
 
 if __name__ == "__main__":

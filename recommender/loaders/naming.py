@@ -10,7 +10,7 @@ import pandas as pd
 from recommender.ingest_log import IngestLog
 from recommender.loaders.columns import chosen, constant, distinct, per_distinct
 from recommender.records import RawEvents
-from recommender.vocabulary import DrugMatch, DrugVocabulary
+from recommender.vocabulary import CODE_METHODS, DrugMatch, DrugVocabulary
 
 
 def identified(raw: RawEvents, log: IngestLog) -> RawEvents:
@@ -63,6 +63,7 @@ def name_drugs(raw: RawEvents, vocabulary: DrugVocabulary, log: IngestLog) -> Ra
 
 
 def _match(vocabulary: DrugVocabulary, code: str, name: str, route: str) -> DrugMatch:
-    """By code where it is the vocabulary's own, else by name."""
-    by_code = vocabulary.match(code, route=route)
-    return by_code if by_code.method == "rxcui" else vocabulary.match(name, route=route)
+    """By code where the vocabulary knows it, else by name; a name that a rule or the site's map decides goes first."""
+    by_code, by_name = vocabulary.match(code, route=route), vocabulary.match(name, route=route)
+    known = by_code.method in CODE_METHODS and not by_name.method.startswith("rule:")
+    return by_code if known else by_name

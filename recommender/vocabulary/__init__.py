@@ -5,7 +5,7 @@ a coded condition to its clinical groups and chapter.
 """
 
 from recommender.vocabulary.conditions import ConditionVocabulary
-from recommender.vocabulary.matcher import DrugMatch, DrugVocabulary
+from recommender.vocabulary.matcher import CODE_METHODS, DrugMatch, DrugVocabulary
 from recommender.vocabulary.tables import Drug, Tables
 
-__all__ = ["ConditionVocabulary", "Drug", "DrugMatch", "DrugVocabulary", "Tables"]
+__all__ = ["CODE_METHODS", "ConditionVocabulary", "Drug", "DrugMatch", "DrugVocabulary", "Tables"]

@@ -6,7 +6,6 @@ container, note). One word that nobody knows leaves the whole name unmapped: a w
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +17,8 @@ from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
 
 from recommender.errors import InputError
-from recommender.vocabulary.tables import ANY_DRUG, Drug, Tables, Word, combine
+from recommender.vocabulary.codes import METHODS, Codes
+from recommender.vocabulary.tables import ANY_DRUG, Drug, Tables, Word, combine, site_rows
 from recommender.vocabulary.text import Token, key, tokens
 
 CACHE_SIZE = 1 << 17  # distinct (text, route) pairs; an export has some thousands
@@ -33,6 +33,7 @@ ROUTE_ORDER = (
     "neuraxial", "dialysis", "irrigation", "intradermal", "infiltration", "systemic", "topical",
 )  # fmt: skip
 HARD_MARKS = ("/", "+", "&")  # what follows is another component, not the salt of the one before
+CODE_METHODS = frozenset({"rxcui", *METHODS.values()})  # of a match by a code, whatever the name beside it says
 NOT_THERAPY = "not therapy"  # what a site's map file writes in place of a drug
 _BRACKETS = re.compile(r"\[[^\]]*\]")  # RxNorm puts the brand of a clinical drug there
 _REGISTRATION = re.compile(r"(nda|anda|bla)\d+")  # 'NDA020503 200 ACTUAT albuterol ...'
@@ -48,7 +49,8 @@ class DrugMatch:
     name: str  # "metformin", "hydrochlorothiazide / lisinopril"; else the source's own text, tidied
     drug_class: str  # "" when unknown
     route_class: str  # "systemic", "inhaled", "topical" ...; "" if not told
-    method: str  # "rxcui", "exact", "synonym", "brand", "parsed", "fuzzy", "rule:<reason>", "none"
+    # "rxcui", "rxnorm product", "ndc", "exact", "synonym", "brand", "parsed", "fuzzy", "rule:<reason>", "none"
+    method: str
     ingredients: tuple[str, ...]  # codes; one for a single drug
 
 
@@ -75,10 +77,14 @@ class _Reading:
 class DrugVocabulary:
     """Matches drug names against the tables. Pure and deterministic; answers are cached by text."""
 
-    def __init__(self, tables: Tables, site_map: Mapping[str, str] | None = None) -> None:
-        """`site_map`: a site's own spelling or code -> a name or code of the tables, or "not therapy: <reason>"."""
+    def __init__(self, tables: Tables, site_map: Mapping[str, str] | None = None, codes: Codes | None = None) -> None:
+        """`site_map`: a site's own spelling or code -> a name or code of the tables, or "not therapy: <reason>".
+
+        `codes`: of products, where the vocabulary was imported from RxNorm.
+        """
         self.classes: Mapping[str, str] = tables.classes  # class name -> therapeutic group
         self.drugs: Mapping[str, Drug] = {drug.code: drug for drug in (*tables.ingredients, *tables.combinations)}
+        self._codes = codes
         self._by_ingredients = {frozenset(drug.ingredients): drug for drug in self.drugs.values()}
         self._rules, self._lookalikes = tables.not_therapy, tables.lookalikes
         rule_words = {word for rule in self._rules for word in rule.words}
@@ -92,26 +98,34 @@ class DrugVocabulary:
 
     @classmethod
     def load(cls, folder: Path | None = None, site_map: Path | None = None) -> DrugVocabulary:
-        """The shipped tables, or those of `folder`; `site_map` is a CSV with the columns source and target.
+        """The shipped tables, or those of `folder` with its codes of products.
 
-        Raises InputError naming file, row and field when a table or the map is broken.
+        `site_map` is a CSV with the columns source and target. Raises InputError naming file, row and field when a
+        table or the map is broken.
         """
         tables = Tables.load(folder)
-        vocabulary = cls(tables)
+        drugs = {drug.code for drug in (*tables.ingredients, *tables.combinations)}
+        codes = Codes.load(folder, drugs) if folder is not None else None
+        vocabulary = cls(tables, codes=codes)
         if site_map is None:
             return vocabulary
         entries: dict[str, str] = {}
-        for number, source, target in _site_rows(site_map):
+        for number, source, target in site_rows(site_map):
             try:
                 vocabulary._site_target(source, target)
             except InputError as error:
                 raise InputError(str(error), file=site_map.name, row=number, field="target") from error
             entries[source] = target
-        return cls(tables, entries)
+        return cls(tables, entries, codes)
 
     def match(self, text: str, *, route: str = "") -> DrugMatch:
         """What `text` means; `route` is the source's own word for the route ("PO", "inhalation"), if it has one."""
         return self._match(text, route)
+
+    def only_words(self, text: str) -> bool:
+        """Whether `text` has words and all of them may stand beside any drug without changing it: 'oral tablet'."""
+        reading = self._read(tokens(text))
+        return bool(reading.words) and not reading.hits and not reading.unknown
 
     def nearest(self, text: str, limit: int = 3) -> list[tuple[str, float]]:
         """Names most like `text`, best first, with a likeness from 0 to 1: guesses for a person to check."""
@@ -133,6 +147,9 @@ class DrugVocabulary:
         code = _CODE.fullmatch(text.strip())
         if code and code.group() in self.drugs:
             return self._mapped(self.drugs[code.group()], "rxcui", self._route_class(route))
+        coded = self._codes.find(text) if self._codes else None
+        if coded:
+            return self._mapped(self.drugs[coded[0]], coded[1], self._route_class(route))
         if len(text) <= LONGEST_TEXT:
             # a name in brackets is a brand that may be unknown here; what stands before it is the drug
             for candidate in dict.fromkeys((text, _BRACKETS.sub(" ", text))):
@@ -158,10 +175,12 @@ class DrugVocabulary:
         method = "fuzzy" if "fuzzy" in hows else hows.pop() if reading.plain else "parsed"
         return self._mapped(drug, method, route_class)
 
-    def _one_drug(self, hits: tuple[_Hit, ...]) -> Drug | None:
-        """The one drug or product that all hits name together; None when they are no such thing."""
-        codes = {code for hit in hits for code in hit.drug.ingredients}
-        parts = [self.drugs[code] for code in sorted(codes)]
+    def product(self, ingredients: Iterable[str]) -> Drug | None:
+        """The one drug that some ingredients (codes) are together: the tables' own if they have it, else a mixture.
+
+        Without fluids beside other drugs, and without a general word beside the exact one. None when there are none.
+        """
+        parts = [self.drugs[code] for code in sorted(ingredients)]
         # 'insulin (Humalog)', 'calcium (calcium carbonate)': the general word beside the exact one
         exact = [part for part in parts if not any(other.name.startswith(f"{part.name} ") for other in parts)]
         active = [part for part in exact if part.drug_class not in VEHICLE_CLASSES]
@@ -169,17 +188,22 @@ class DrugVocabulary:
             named = self._by_ingredients.get(frozenset(part.code for part in rest))
             if named is not None:
                 return named
-        parts = active or exact
-        if not parts:
-            return None
+        rest = active or exact
+        return combine(rest) if rest else None
+
+    def _one_drug(self, hits: tuple[_Hit, ...]) -> Drug | None:
+        """The one drug or product that all hits name together; None when they are no such thing."""
+        drug = self.product({code for hit in hits for code in hit.drug.ingredients})
+        if drug is None or drug.code in self.drugs:
+            return drug
         # No product of the tables: a mixture only when each part is joined to the one before ('a / b', 'a with b')
-        wanted, seen = {part.code for part in parts}, set[str]()
+        wanted, seen = set(drug.ingredients), set[str]()
         for hit in hits:
             new = wanted.intersection(hit.drug.ingredients) - seen
             if new and seen and not hit.joined:
                 return None
             seen |= new
-        return combine(parts)
+        return drug
 
     # --- words -------------------------------------------------------------------------------------------------------
 
@@ -293,16 +317,3 @@ def _terms(drugs: Iterable[Drug]) -> dict[str, tuple[Drug, str]]:
 
 def _first_route(routes: Iterable[str]) -> str:
     return min((route for route in routes if route in ROUTE_ORDER), key=ROUTE_ORDER.index, default="")
-
-
-def _site_rows(path: Path) -> Iterable[tuple[int, str, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            for column in ("source", "target"):
-                if column not in (reader.fieldnames or ()):
-                    raise InputError(f"has no column {column!r}", file=path.name, row=1, field=column)
-            for number, row in enumerate(reader, start=2):
-                yield number, (row["source"] or "").strip(), (row["target"] or "").strip()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"cannot be read: {error}", file=path.name) from error

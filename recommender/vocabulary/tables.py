@@ -64,10 +64,10 @@ class Tables:
     def load(cls, folder: Path | None = None) -> Tables:
         """Read the tables of `folder`, the shipped ones by default. Raises InputError with file, row and field."""
         root: Traversable = folder if folder is not None else importlib.resources.files("data.vocabulary")
-        classes = _classes(Table(root, "classes.csv", ("id", "name", "parent")))
-        ingredients = _ingredients(Table(root, "ingredients.csv", _INGREDIENT_COLUMNS), classes)
+        classes = _classes(Table(root, "classes.csv", CLASS_COLUMNS))
+        ingredients = _ingredients(Table(root, "ingredients.csv", INGREDIENT_COLUMNS), classes)
         by_name = {drug.name: drug for drug in ingredients}
-        combination_table = Table(root, "combinations.csv", ("ingredients", "drug_class", "brands", "synonyms"))
+        combination_table = Table(root, "combinations.csv", COMBINATION_COLUMNS)
         rules_table = Table(root, "not_therapy.csv", ("drugs", "words", "reason"))
         words_table = Table(root, "words.csv", ("word", "kind", "route_class"))
         return cls(
@@ -80,7 +80,9 @@ class Tables:
         )
 
 
-_INGREDIENT_COLUMNS = ("rxcui", "name", "inn", "tall_man", "drug_class", "brands", "synonyms", "newer")
+CLASS_COLUMNS = ("id", "name", "parent")
+INGREDIENT_COLUMNS = ("rxcui", "name", "inn", "tall_man", "drug_class", "brands", "synonyms", "newer")
+COMBINATION_COLUMNS = ("ingredients", "drug_class", "brands", "synonyms")
 
 
 class Table:
@@ -140,7 +142,7 @@ def _ingredients(table: Table, classes: Mapping[str, str]) -> tuple[Drug, ...]:
             raise table.wrong("missing", number, "name")
         if row["rxcui"] and not re.fullmatch(r"[1-9][0-9]{0,8}", row["rxcui"]):
             raise table.wrong(f"{row['rxcui']!r} is no RxCUI", number, "rxcui")
-        if row["drug_class"] not in classes:
+        if row["drug_class"] and row["drug_class"] not in classes:  # an imported ingredient may have none
             raise table.wrong(f"no class {row['drug_class']!r} in classes.csv", number, "drug_class")
         if row["newer"] not in ("", "yes"):
             raise table.wrong("must be 'yes' or empty", number, "newer")
@@ -222,3 +224,17 @@ def listed(cell: str) -> list[str]:
 
 def slug(name: str) -> str:
     return key(name).replace(" ", "-").replace(".", "-")
+
+
+def site_rows(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Row number, source and target of each line of a site's own map."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            for column in ("source", "target"):
+                if column not in (reader.fieldnames or ()):
+                    raise InputError(f"has no column {column!r}", file=path.name, row=1, field=column)
+            for number, row in enumerate(reader, start=2):
+                yield number, (row["source"] or "").strip(), (row["target"] or "").strip()
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"cannot be read: {error}", file=path.name) from error

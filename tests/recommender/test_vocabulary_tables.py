@@ -15,8 +15,10 @@ import pytest
 
 from recommender.errors import InputError
 from recommender.vocabulary import DrugVocabulary, Tables
+from recommender.vocabulary.importing import import_vocabulary
 from recommender.vocabulary.text import key
 
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 SHIPPED = Path(str(importlib.resources.files("data.vocabulary")))
 CLINICAL_DRUG = "STY/T200"  # the semantic type of RxNorm's names with dose or form
 
@@ -39,13 +41,23 @@ methotrexate, trimethoprim, digoxin, lithium, sildenafil, allopurinol, linezolid
 bupropion, potassium chloride, spironolactone, midazolam, oxycodone"""
 
 
-def _rows(file: str) -> list[dict[str, str]]:
-    return list(csv.DictReader((SHIPPED / file).read_text(encoding="utf-8").splitlines()))
+def _rows(folder: Path, file: str) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / file).read_text(encoding="utf-8").splitlines()))
+
+
+@pytest.fixture(scope="module", params=["shipped", "imported"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped tables, and those that an import adds to: what is asked of the one is asked of the other."""
+    if request.param == "shipped":
+        return SHIPPED
+    output = tmp_path_factory.mktemp("vocabulary") / "imported"
+    import_vocabulary(FIXTURES / "rxnorm", FIXTURES / "medrt", output)
+    return output
 
 
 @pytest.fixture(scope="module")
-def tables() -> Tables:
-    return Tables.load()
+def tables(folder: Path) -> Tables:
+    return Tables.load(folder)
 
 
 def test_the_tables_are_large_enough(tables: Tables) -> None:
@@ -71,17 +83,21 @@ def test_no_spelling_names_two_drugs(tables: Tables) -> None:
     assert {spelling: codes for spelling, codes in owners.items() if len(codes) > 1} == {}
 
 
-def test_no_spelling_is_listed_twice_for_a_drug() -> None:
-    for row in _rows("ingredients.csv") + _rows("combinations.csv"):
+def test_no_spelling_is_listed_twice_for_a_drug(folder: Path) -> None:
+    for row in _rows(folder, "ingredients.csv") + _rows(folder, "combinations.csv"):
         for column in ("brands", "synonyms"):
             spellings = Counter(key(part) for part in row[column].split("|"))
             assert spellings.most_common(1)[0][1] == 1, row
 
 
-def test_every_class_is_used_and_has_a_group(tables: Tables) -> None:
+def test_every_class_is_used_and_has_a_group(folder: Path, tables: Tables) -> None:
     used = {drug.drug_class for drug in (*tables.ingredients, *tables.combinations)}
     assert set(tables.classes) == used - {""}
-    assert all(re.fullmatch(r"[a-z0-9-]+", row["id"]) for row in _rows("classes.csv"))
+    assert all(re.fullmatch(r"[a-z0-9-]+", row["id"]) for row in _rows(folder, "classes.csv"))
+
+
+def test_every_shipped_ingredient_has_a_class() -> None:
+    assert [drug.name for drug in Tables.load().ingredients if not drug.drug_class] == []
 
 
 def test_a_drug_word_is_never_also_a_word_to_ignore(tables: Tables) -> None:
@@ -90,15 +106,15 @@ def test_a_drug_word_is_never_also_a_word_to_ignore(tables: Tables) -> None:
     assert {word for word in drugs & set(tables.words) if tables.words[word].kind != "salt"} == set()
 
 
-def test_error_prone_abbreviations_are_no_names() -> None:
+def test_error_prone_abbreviations_are_no_names(folder: Path) -> None:
     """Short forms that are known to have been taken for another drug (ISMP's list) stay unmapped."""
-    vocabulary = DrugVocabulary.load()
+    vocabulary = DrugVocabulary.load(folder)
     for text in ("MSO4", "MgSO4", "MS", "AZT", "HCT", "MTX", "INH", "TAC", "T3", "T4", "CPZ", "PIT", "TNK", "ddI"):
         assert vocabulary.match(text).status == "unmapped", text
 
 
-def test_every_drug_of_the_safety_rules_is_there() -> None:
-    vocabulary = DrugVocabulary.load()
+def test_every_drug_of_the_safety_rules_is_there(folder: Path) -> None:
+    vocabulary = DrugVocabulary.load(folder)
     for name in SAFETY_DRUGS.replace("\n", " ").split(", "):
         match = vocabulary.match(name)
         assert (match.status, match.method in ("exact", "synonym"), bool(match.drug_class)) == ("mapped", True, True), (
@@ -117,7 +133,7 @@ def rxnorm(real_data: Path) -> dict[str, dict[str, str]]:
 def test_every_rxcui_is_that_ingredient_in_the_2015_list(rxnorm: dict[str, dict[str, str]]) -> None:
     """The list's label or synonym is the name, the international name or a synonym, and it is no clinical drug."""
     checked = 0
-    for row in _rows("ingredients.csv"):
+    for row in _rows(SHIPPED, "ingredients.csv"):
         if not row["rxcui"]:
             continue
         if row["newer"]:

@@ -13,6 +13,7 @@ import click
 from jobs.console import Console
 from recommender.loaders import SOURCES, load
 from recommender.loaders.recognise import recognise
+from recommender.loaders.tabular import BYTES_IN_WORK
 from recommender.records import Records
 from recommender.vocabulary import DrugVocabulary
 
@@ -26,12 +27,21 @@ class Source:
     format: str
     path: str
     vocabulary: DrugVocabulary | None
+    vocabulary_name: str  # "default", "none" or the folder's
     columns: Path | None
 
     def read(self, console: Console) -> Records:
         """Load it with a progress bar and tell what was rejected. Raises InputError when it cannot be used."""
         with console.progress("read", None, "rows") as progress:
-            records = load(self.format, self.path, vocabulary=self.vocabulary, progress=progress, columns=self.columns)
+            records = load(
+                self.format,
+                self.path,
+                vocabulary=self.vocabulary,
+                progress=progress,
+                columns=self.columns,
+                cache=console.settings.workdir / "cache",
+                rows=max(1, (console.settings.read_memory << 20) // BYTES_IN_WORK),
+            )
         log = records.log
         console.say(f"read {sum(log.read.values()):,} rows of {len(log.read)} files, {records.n_patients:,} patients")
         for finding in log.findings:
@@ -51,8 +61,9 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.get_current_context().obj.say(f"source {why}")
         if vocabulary == "none" and drug_map:
             raise click.UsageError("--drug-map adds to the vocabulary, which --vocabulary none leaves out")
-        named = None if vocabulary == "none" else DrugVocabulary.load(site_map=drug_map)
-        return command(source=Source(form, path, named, columns), **others)
+        folder = None if vocabulary == "default" else Path(vocabulary)
+        named = None if vocabulary == "none" else DrugVocabulary.load(folder, drug_map)
+        return command(source=Source(form, path, named, Path(vocabulary).name, columns), **others)
 
     for option in (
         click.option(
@@ -62,10 +73,10 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--vocabulary",
-            type=click.Choice(["default", "none"]),
+            metavar="default|none|FOLDER",
             default="default",
             show_default=True,
-            help="How drugs are named: by the shipped vocabulary, or codes as they are.",
+            help="How drugs are named: by the shipped vocabulary, codes as they are, or one that you imported.",
         ),
         click.option(
             "--columns",

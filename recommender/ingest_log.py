@@ -73,6 +73,16 @@ class IngestLog:
         earliest = np.sort(numbers)[:FIRST_ROWS].tolist()
         self._findings[key] = (count + len(numbers), tuple(sorted((*first, *earliest))[:FIRST_ROWS]))
 
+    def absorb(self, account: IngestLog, file: str | None = None, after: int = 0) -> None:
+        """Take over the rows read and the findings of another account: of `file`, with rows counted from `after` on."""
+        for name, rows in account.read.items():
+            self.count_read(file or name, rows)
+        for (name, field_name, reason, outcome), (count, first) in account._findings.items():
+            key = (file or name, field_name, reason, outcome)
+            so_far, earliest = self._findings.get(key, (0, ()))
+            told = sorted((*earliest, *(row + after for row in first)))
+            self._findings[key] = (so_far + count, tuple(told[:FIRST_ROWS]))
+
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Most frequent first, then by file, field and reason."""
@@ -98,6 +108,16 @@ class IngestLog:
                     f"{file}: {read:,} rows read but {kept:,} kept and {rejected:,} rejected. "
                     "This is a fault of the loader, not of the file: please report it."
                 )
+
+    @classmethod
+    def from_dict(cls, account: dict[str, Any]) -> IngestLog:
+        """The rows read and the findings of what `as_dict` gave."""
+        log = cls(read={file: rows["read"] for file, rows in account["files"].items()})
+        for found in account["findings"]:
+            finding = Finding(**found)
+            key = (finding.file, finding.field, finding.reason, finding.outcome)
+            log._findings[key] = (finding.count, tuple(finding.first_rows))
+        return log
 
     def as_dict(self) -> dict[str, Any]:
         return {

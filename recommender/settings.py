@@ -18,23 +18,34 @@ class Settings:
     redis_url: `redis://`, `rediss://` or `unix://` URL; empty means the embedded server of `workdir`.
     key_prefix: first part of every Redis key, so that one server can hold several installations.
     keep_versions: published versions kept for rollback, the one being served included.
+    read_memory: MiB that the rows of an export in work may take while it is read (people, stays and concepts come on
+    top: they are held whole).
     """
 
     workdir: Path = Path()
     redis_url: str = ""
     key_prefix: str = "rxrec"
     keep_versions: int = 2
+    read_memory: int = 512
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read RXREC_WORKDIR, REDIS_URL, RXREC_KEY_PREFIX, RXREC_KEEP_VERSIONS. Raises EngineError on a bad value."""
+        """Read RXREC_WORKDIR, REDIS_URL, RXREC_KEY_PREFIX, RXREC_KEEP_VERSIONS and RXREC_READ_MEMORY.
+
+        Raises EngineError on a bad value.
+        """
         env = os.environ if environ is None else environ
-        keep = env.get("RXREC_KEEP_VERSIONS", str(cls.keep_versions))
-        if not keep.isascii() or not keep.isdigit() or int(keep) < 1:
-            raise EngineError(f"RXREC_KEEP_VERSIONS must be a whole number of 1 or more, not {keep!r}")
+
+        def positive(name: str, usual: int) -> int:
+            told = env.get(name, str(usual))
+            if not told.isascii() or not told.isdigit() or int(told) < 1:
+                raise EngineError(f"{name} must be a whole number of 1 or more, not {told!r}")
+            return int(told)
+
         return cls(
             workdir=Path(env.get("RXREC_WORKDIR", ".")).resolve(),
             redis_url=env.get("REDIS_URL", ""),
             key_prefix=env.get("RXREC_KEY_PREFIX", cls.key_prefix),
-            keep_versions=int(keep),
+            keep_versions=positive("RXREC_KEEP_VERSIONS", cls.keep_versions),
+            read_memory=positive("RXREC_READ_MEMORY", cls.read_memory),
         )

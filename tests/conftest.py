@@ -19,11 +19,12 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from recommender import store as store_module
+from recommender.assembly import assemble
 from recommender.features import PatientMatrix, build_matrix
 from recommender.ingest_log import IngestLog
 from recommender.models.linear import LinearModel
 from recommender.ranking import top_n
-from recommender.records import RawEvents, RawPatients, Records, assemble
+from recommender.records import RawEvents, RawPatients, Records
 from recommender.settings import Settings
 from recommender.snapshot import Release, Snapshot
 
@@ -81,7 +82,7 @@ def tiny_records() -> Records:
     ]
     conditions = [*each("snomed:44054006", "diabetes", "123"), *each("snomed:38341003", "hypertension", "124")]
     return assemble(
-        RawPatients("patients.csv", people),
+        RawPatients("patients.csv", people, clock="own"),
         [
             events("drug", drugs),
             events("condition", conditions),
@@ -95,7 +96,7 @@ def tiny_records() -> Records:
 @pytest.fixture(scope="session")
 def tiny_matrix(tiny_records: Records) -> PatientMatrix:
     """All five drugs may be suggested."""
-    return build_matrix(tiny_records, min_target_patients=1)
+    return build_matrix(tiny_records, min_target_patients=1).plain
 
 
 @pytest.fixture(scope="session")

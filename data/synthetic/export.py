@@ -9,6 +9,7 @@ from data.synthetic import dirt, text
 from data.synthetic.block import BLOCK, SETTINGS, Block
 from data.synthetic.people import END, PRESCRIBERS, SITES
 from data.synthetic.register import register
+from data.synthetic.tables import Tables
 
 # SNOMED CT code and description of an encounter of each of SETTINGS, as Synthea has them.
 ENCOUNTER_CODES = (
@@ -20,6 +21,7 @@ ENCOUNTER_CODES = (
     ("32485007", "Hospital admission (procedure)"),
 )
 WELL_CHILD = ("410620009", "Well child visit (procedure)")
+OF_A_DEPARTMENT = [SETTINGS.index(setting) for setting in ("ambulatory", "outpatient", "inpatient")]
 VISIT_COST = np.array([136.8, 85.6, 129.2, 142.6, 980.0, 8420.0])
 COVERED = {"NO_INSURANCE": 0.0, "Medicaid": 0.92, "Medicare": 0.8}
 KEYS = {"patient": 1, "encounter": 2, "careplan": 3, "site": 4, "prescriber": 5}  # one id space for each kind of thing
@@ -102,8 +104,13 @@ class Export:
         last = np.where(self.illness.died[who], self.illness.exit[who], END - 1)
         stop_day = np.minimum(day + nights, np.maximum(last, day))
         stop_second = np.minimum(second + np.where(kind == 5, 1800, long).astype(np.int64), 86399)
-        code = np.where((kind == 0) & (day - self.people.birth[who] < 18 * 365.25), len(SETTINGS), kind)
-        codes = [*ENCOUNTER_CODES, WELL_CHILD]
+        codes = encounter_codes(self.rules)
+        code = np.where((kind == 0) & (day - self.people.birth[who] < 18 * 365.25), codes.index(WELL_CHILD), kind)
+        departments = [c.department for c in self.rules.conditions.values()]
+        # the last stands for no reason, which is -1
+        seen_by = np.array([*(codes.index(d) if d else -1 for d in departments), -1])
+        seen_by = np.where(np.isin(kind, OF_A_DEPARTMENT), seen_by[self.enc_reason], -1)
+        code = np.where(seen_by >= 0, seen_by, code)
         cost = np.round(VISIT_COST[kind], 2)
         total = np.round(cost * rng.uniform(1, 3, m), 2)
         payer = self.people.groups["payer"][who]
@@ -266,6 +273,12 @@ class Export:
             }
         )
         return dirt.twice(table, rng)
+
+
+def encounter_codes(rules: Tables) -> list[tuple[str, str]]:
+    """Code and description of all that an encounter can be: of each of SETTINGS, then others."""
+    departments = (condition.department for condition in rules.conditions.values())
+    return [*ENCOUNTER_CODES, WELL_CHILD, *dict.fromkeys(d for d in departments if d)]
 
 
 SHORTHAND = ((" oral tablet", " tab po"), (" oral capsule", " cap po"), (" hydrochloride", ""), (" mg", "mg"))

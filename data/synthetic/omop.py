@@ -135,7 +135,7 @@ class _Block:
                 **cdm.when("visit_end", visits["STOP"]),
                 "visit_type_concept_id": EHR,
                 "visit_source_value": visits["Id"],
-                "visit_source_concept_id": "0",
+                "visit_source_concept_id": cdm.concept_ids("SNOMED", visits["CODE"]),
             },
         )
 

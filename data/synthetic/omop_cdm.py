@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.synthetic import tables
+from data.synthetic.export import encounter_codes
 from recommender.loaders.synthea import TAG
 from recommender.vocabulary import DrugVocabulary
 
@@ -117,6 +118,7 @@ def concepts() -> dict[Key, tuple[int, str]]:
     conditions = [{"code": c.code, "name": c.description} for c in rules.conditions.values()]
     add("SNOMED", conditions, "code", "name")
     add("SNOMED", rules.procedure_rows, "code", "description")
+    add("SNOMED", [{"code": code, "name": name} for code, name in encounter_codes(rules)], "code", "name")
     add("LOINC", rules.observation_rows, "code", "description")
     add("UCUM", rules.observation_rows, "units", "units")
     drugs = DrugVocabulary.load().drugs

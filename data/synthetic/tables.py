@@ -38,6 +38,7 @@ class Condition:
     control: str
     season: str
     since: float
+    department: tuple[str, str] | None  # code and description
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,7 @@ def _pairs(text: str) -> dict[str, float]:
     return {key: float(value) for key, value in (item.rsplit(":", 1) for item in text.split())}
 
 
-def _condition(row: Row) -> Condition:
-    chronic = row["course"] == "chronic"
+def _condition(row: Row, departments: dict[str, tuple[str, str]]) -> Condition:
     rate = np.array([float(row[f"p{int(a)}"] or 0) / 100 for a in KNOTS])
     ratio = float(row["male"] or 1)
     # Women and men average to the stated rate; a ratio of 0 or inf leaves the other sex with the whole of it.
@@ -165,7 +165,7 @@ def _condition(row: Row) -> Condition:
         course=row["course"],
         rate=rate,
         sex=sex,
-        days=float(row["days"] or (0 if chronic else 10)),
+        days=float(row["days"] or (0 if row["course"] == "chronic" else 10)),
         death=float(row["death"] or 1),
         risk=_pairs(" ".join(r for r in risks if not r.startswith("needs:"))),
         needs=next((r[6:] for r in risks if r.startswith("needs:")), ""),
@@ -174,16 +174,18 @@ def _condition(row: Row) -> Condition:
         control=row["control"],
         season=row["season"],
         since=float(row["since"] or 0),
+        department=departments[row["department"]] if row["department"] else None,
     )
 
 
 @cache
 def load() -> Tables:
     """Every table, checked. Raises ValueError or KeyError that names what is unknown."""
-    drugs = read("drugs")
+    drugs, procedure_rows = read("drugs"), read("procedures")
     products = list(dict.fromkeys(row["product"] for row in drugs))
     index = {product: i for i, product in enumerate(products)}
-    conditions = {row["key"]: _condition(row) for row in read("conditions")}
+    departments = {row["key"]: (row["code"], row["description"]) for row in read("departments")}
+    conditions = {row["key"]: _condition(row, departments) for row in read("conditions")}
     observations, allergies = read("observations"), read("allergies")
     terms = Terms(
         conditions=set(conditions),
@@ -220,7 +222,6 @@ def load() -> Tables:
             raise ValueError(f"data/synthetic: contraindications.csv names no drug {row['target']!r}")
         for product in hit:
             avoid[product].append(Avoid(terms(row["when"]), float(row["factor"]), row["stop"] == "yes"))
-    procedure_rows = read("procedures")
     return Tables(
         conditions=conditions,
         drugs=drugs,

@@ -6,24 +6,27 @@ drugs (the vocabulary), checking and indexing are the same for all and happen he
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 
+from recommender.assembly import Assembly
 from recommender.errors import InputError
 from recommender.ingest_log import IngestLog
 from recommender.loaders import csv_files, eicu, fhir, mimic, mimic3, omop, synthea
 from recommender.loaders.archive import is_zip, unpacked
-from recommender.loaders.column_map import MappedExport, read_map
+from recommender.loaders.column_map import read_map
 from recommender.loaders.database import connected, is_url
 from recommender.loaders.measurements import standardise
 from recommender.loaders.naming import identified, name_drugs
-from recommender.loaders.tabular import Export, Progress
-from recommender.records import RawEvents, RawPatients, Records, assemble
+from recommender.loaders.shelf import Shelf
+from recommender.loaders.tabular import PIECE_ROWS, Export, Progress
+from recommender.records import RawEvents, RawPatients, Records
 from recommender.vocabulary import DrugVocabulary
 
-Loader = Callable[[Export], tuple[RawPatients, list[RawEvents]]]
+Loader = Callable[[Export], tuple[RawPatients, Iterable[RawEvents]]]
 SOURCES: dict[str, Loader] = {
     "csv": csv_files.load,
     "eicu": eicu.load,
@@ -42,11 +45,15 @@ def load(
     vocabulary: DrugVocabulary | None,
     progress: Progress | None = None,
     columns: Path | None = None,
+    cache: Path | None = None,
+    rows: int = PIECE_ROWS,
 ) -> Records:
     """Read the export in `path`: a folder, a zip of one, or the URL of a database.
 
     `vocabulary` names the drugs; None leaves their codes as they are. `progress` is told the number of rows newly read.
-    `columns`: a column map (see `column_map`), for source csv. Raises InputError when the export cannot be used; what
+    `columns`: a column map (see `column_map`), for source csv. `cache`: a folder where what is read of a file is kept
+    until the file changes, and where events lie while they are worked on; without it they lie in memory. `rows`: of a
+    large table, so many rows are worked on at a time. Raises InputError when the export cannot be used; what
     becomes of each row of a usable one stands in `Records.log`.
     """
     if source not in SOURCES:
@@ -55,20 +62,34 @@ def load(
         raise InputError(f"a column map is for plain files (source csv), not for {source}", file=str(columns))
     log = IngestLog()
     specs = {} if columns is None else read_map(columns)
-    with _opened(path, log, progress, vocabulary) as export:
-        if specs:
-            export = MappedExport(**{part.name: getattr(export, part.name) for part in fields(export)}, specs=specs)
+    shelf = None if cache is None else Shelf(cache / _folder_of(source, path))
+    with _opened(path, log, progress, vocabulary) as opened:
+        export = replace(opened, specs=specs, shelf=shelf, rows=rows)
         people, events = SOURCES[source](export)
-    events = [identified(raw, log) for raw in events]
-    events = [standardise(raw, log) if raw.kind == "observation" else raw for raw in events]
-    if vocabulary is not None:
-        events = [name_drugs(raw, vocabulary, log) if raw.kind == "drug" else raw for raw in events]
-    records = assemble(people, events, log)
+        assembly = Assembly(people, log, cache, rows)
+        for raw in events:
+            assembly.add(_standardised(raw, vocabulary, log))
+    if shelf is not None:
+        shelf.sweep()
+    records = assembly.finish()
     if records.treatments.empty:
         raise InputError(
             f"no usable treatment, so there is nothing to learn from{log.main_reason}", file=str(export.folder)
         )
     return records
+
+
+def _standardised(raw: RawEvents, vocabulary: DrugVocabulary | None, log: IngestLog) -> RawEvents:
+    raw = identified(raw, log)
+    if raw.kind == "observation":
+        return standardise(raw, log)
+    return name_drugs(raw, vocabulary, log) if raw.kind == "drug" and vocabulary is not None else raw
+
+
+def _folder_of(source: str, path: str | Path) -> str:
+    """Each export has a shelf of its own; where it is may be nobody's business."""
+    where = str(path) if is_url(str(path)) else str(Path(path).resolve())
+    return hashlib.sha256(f"{source}\n{where}".encode()).hexdigest()[:16]
 
 
 @contextmanager

@@ -8,28 +8,17 @@ the table's file. What the map does not name goes by our name.
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from recommender.errors import InputError
 from recommender.loaders import files
 from recommender.loaders.csv_files import ALLERGIES, CONDITIONS, OBSERVATIONS, PATIENTS, TREATMENTS
-from recommender.loaders.tabular import Export, Table, TableSpec
+from recommender.loaders.parts import TableSpec
 
 TABLES = {spec.name: spec for spec in (PATIENTS, TREATMENTS, CONDITIONS, ALLERGIES, OBSERVATIONS)}
 HEADER = ["table", "ours", "theirs"]
 FILE = "file"
-
-
-@dataclass(frozen=True)
-class MappedExport(Export):
-    """An export in which every table is read as `specs` says, by the table's name."""
-
-    specs: Mapping[str, TableSpec] = field(default_factory=dict)
-
-    def read(self, spec: TableSpec) -> Table:
-        return super().read(self.specs.get(spec.name, spec))
 
 
 def read_map(path: Path) -> dict[str, TableSpec]:

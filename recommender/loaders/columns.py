@@ -132,6 +132,13 @@ def among(values: pa.DictionaryArray, allowed: Collection[str]) -> np.ndarray:
     return _cells(values, pc.is_in(values.dictionary, pa.array(sorted(allowed), pa.string())))
 
 
+def empty(values: pa.DictionaryArray | np.ndarray) -> np.ndarray:
+    """Which cells (n,) bool hold nothing: no text, no time, no number."""
+    if isinstance(values, np.ndarray):
+        return np.isnan(values) if values.dtype.kind == "f" else np.isnat(values)
+    return _numpy(values.indices.is_null()) | _cells(values, pc.equal(values.dictionary, ""))
+
+
 def run_away(values: pa.DictionaryArray, lines: bool) -> np.ndarray:
     """Which cells (n,) bool are too long for a code or a name or, unless `lines` are allowed, go over several."""
     too_long = pc.greater(pc.utf8_length(values.dictionary), LONGEST_TEXT)

@@ -8,7 +8,7 @@ an allergy when it was entered. `site` is the hospital of a person's last stay. 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -108,25 +108,29 @@ AGREEMENT = 0.9  # of the named rows of a code, so many must name one drug for t
 PAUSE = pd.Timedelta(hours=24)  # an infusion not charted for longer has ended
 
 
-def load(export: Export) -> tuple[RawPatients, list[RawEvents]]:
+def load(export: Export) -> tuple[RawPatients, Iterator[RawEvents]]:
     """Read `patient`, `medication` and what is there of the other seven tables."""
-    log, vocabulary = export.log, export.vocabulary
     stays = read_stays(export)
+    return stays.people(export.log), _events(export, stays)
+
+
+def _events(export: Export, stays: Stays) -> Iterator[RawEvents]:
+    """Tables are read whole: what a code means is learned from all its rows, and a stay's infusions are joined."""
+    log, vocabulary = export.log, export.vocabulary
     orders, home, allergies = (
         _keyed(stays.timed(export.read(spec), log)) for spec in (MEDICATION, HOME_DRUGS, ALLERGIES)
     )
     learned = _learned([orders, home, allergies.assign(name=allergies.frame["drug"])], vocabulary)
-    events = [
-        _orders(_named(orders, learned, log), stays, log).events("drug"),
-        _going_on(_named(home, learned, log)).events("drug"),
-        _infusions(stays.timed(export.read(INFUSIONS), log), log).events("drug"),
-        _treatments(stays.timed(export.read(TREATMENTS), log)).events("procedure"),
-        *_diagnoses(_going_on(stays.timed(export.read(DIAGNOSES), log)), log),
-        _past_conditions(_going_on(stays.timed(export.read(PAST_HISTORY), log)), log).events("condition"),
-        _admission_diagnoses(_going_on(stays.timed(export.read(ADMISSION_DIAGNOSES), log)), log).events("condition"),
-        _allergies(_going_on(allergies), vocabulary, log).events("allergy"),
-    ]
-    return stays.people(events, log), events
+    yield _orders(_named(orders, learned, log), stays, log).events("drug")
+    yield _going_on(_named(home, learned, log)).assign(reported=True).events("drug")
+    yield _allergies(_going_on(allergies), vocabulary, log).events("allergy")
+    del orders, home, allergies
+    yield _infusions(stays.timed(export.read(INFUSIONS), log), log).events("drug")
+    yield _treatments(stays.timed(export.read(TREATMENTS), log)).events("procedure")
+    yield _units(stays, log).events("care_resource")
+    yield from _diagnoses(_going_on(stays.timed(export.read(DIAGNOSES), log)), log)
+    yield _past_conditions(_going_on(stays.timed(export.read(PAST_HISTORY), log)), log).events("condition")
+    yield _admission_diagnoses(_going_on(stays.timed(export.read(ADMISSION_DIAGNOSES), log)), log).events("condition")
 
 
 def _going_on(table: Table) -> Table:
@@ -226,6 +230,14 @@ def _treatments(table: Table) -> Table:
         group=per_distinct(codes.treatment_group, path),
         stop=table.frame["start"],
     )
+
+
+def _units(stays: Stays, log: IngestLog) -> Table:
+    """The unit of each stay. Its row is a person's too, so these are accounted for under a file name of their own."""
+    frame = stays.frame[stays.frame["unit"].notna()]
+    table = Table(f"{stays.file} (unit stays)", frame.assign(stop=frame["left"], name=frame["unit"]), frozenset())
+    log.count_read(table.file, len(frame))
+    return table.assign(code=per_distinct(lambda unit: f"eicu:unit/{unit}", frame["unit"]))
 
 
 def _diagnoses(table: Table, log: IngestLog) -> list[RawEvents]:

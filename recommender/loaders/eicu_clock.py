@@ -20,9 +20,9 @@ import pandas as pd
 from recommender.ingest_log import IngestLog
 from recommender.loaders.columns import per_distinct
 from recommender.loaders.people import people
-from recommender.loaders.stays import january, latest_known, of_stay
+from recommender.loaders.stays import january, of_stay
 from recommender.loaders.tabular import Export, Table, TableSpec, number, text
-from recommender.records import RawEvents, RawPatients
+from recommender.records import RawPatients
 
 STAYS = TableSpec(
     "patient",
@@ -38,6 +38,8 @@ STAYS = TableSpec(
         "time": text("hospitaladmittime24", required=False),
         "admitted": number("hospitaladmitoffset", unreadable="set aside"),
         "discharged": number("hospitaldischargeoffset", unreadable="set aside"),
+        "unit": text("unittype", required=False),
+        "left": number("unitdischargeoffset", required=False, unreadable="set aside"),
     },
 )
 OVER_89 = "> 89"  # the oldest are not told apart
@@ -57,9 +59,8 @@ RACES = {
 
 @dataclass(frozen=True)
 class Stays:
-    """`frame`: index stay; row, patient_id, sex, told, site, age (years), start (of the unit stay), stop (discharge).
-
-    In each person's order of time.
+    """`frame`: index stay; row, patient_id, sex, told, site, age (years), unit (its type), start (of the unit stay),
+    left (the unit), stop (discharge from hospital). In each person's order of time.
     """
 
     file: str
@@ -75,8 +76,8 @@ class Stays:
             table = table.assign(**{column: admission + minutes(believable(table, column, log))})
         return table
 
-    def people(self, events: list[RawEvents], log: IngestLog) -> RawPatients:
-        """Each person once, as the last stays tell; charts are read at the last thing known."""
+    def people(self, log: IngestLog) -> RawPatients:
+        """Each person once, as the last stays tell."""
         stays = self.frame.assign(
             race=per_distinct(lambda told: RACES.get((told or "").lower()), self.frame["told"]),
             ethnicity=per_distinct(_ethnicity, self.frame["told"]),
@@ -84,11 +85,10 @@ class Stays:
         )
         person = stays.groupby(stays["patient_id"].astype("str"))  # in order of the ids, whatever that of the rows
         last = person[["sex", "race", "ethnicity", "site"]].last().astype("category")
-        as_of = latest_known(self.frame, events).reindex(last.index).fillna(person["start"].max())
         frame = last.assign(
             row=person["row"].min(),
             birth_date=person["birth_date"].first(),
-            as_of=as_of,
+            as_of=person["stop"].max().fillna(person["start"].max()),
             site=last["site"].astype("str"),
         ).reset_index()
         log.count_kept(self.file, len(stays) - len(frame))
@@ -113,9 +113,11 @@ def read_stays(export: Export) -> Stays:
         year=frame["year"].mask(wrong).fillna(USUAL_YEAR).round(),
         admitted=believable(table, "admitted", log).fillna(0.0),
         discharged=believable(table, "discharged", log),
+        left=believable(table, "left", log),
     )
     start = _hospital_admission(frame) - minutes(frame["admitted"])
-    placed = frame.assign(start=start, stop=start + minutes(frame["discharged"]))
+    left, stop = (start + minutes(frame[offset]) for offset in ("left", "discharged"))
+    placed = frame.assign(start=start, left=left, stop=stop)
     return Stays(table.file, placed.sort_values(["start", "stay"]).set_index("stay"))
 
 

@@ -17,16 +17,18 @@ from recommender.errors import InputError
 from recommender.loaders.columns import per_distinct
 from recommender.loaders.fhir_codes import ETHNICITIES, NOT_HISTORY, RACES
 from recommender.loaders.fhir_elements import Json, identifier, key, moment, obj, objects, text
+from recommender.loaders.fhir_event import KEPT, NO_DATE, refused
 from recommender.loaders.fhir_files import BROKEN, TOO_LONG, Entry, Said, entries, paths
 from recommender.loaders.fhir_links import Links, mark, resolved
-from recommender.loaders.fhir_resources import KEPT, NO_DATE, READERS, medication, refused
+from recommender.loaders.fhir_resources import READERS, medication
 from recommender.loaders.fhir_table import MOST_FILES, PLACE, Growing, accounts, current, usable
 from recommender.loaders.people import people
 from recommender.loaders.synthea import TAG
 from recommender.loaders.tabular import Export, Table
 from recommender.records import RawEvents, RawPatients
 
-WANTED = frozenset({"Patient", "Encounter", "Medication", *READERS})
+WANTED = frozenset({"Patient", "Medication", *READERS})
+REFERRED = frozenset({"Patient", "Encounter", "Medication"})  # what other resources are said to be of
 KINDS = tuple(dict.fromkeys(kind for kind, _ in READERS.values()))
 MERGED = "replaced by another record of the same person"
 SOME = 1 << 14  # entries between two reports of progress
@@ -55,7 +57,6 @@ class _Reading:
             **PLACE, patient_id="key", birth_date="time", birth_bad="int", sex="text", race="text", ethnicity="text"
         )
         self.aliases = Growing(alias="int", key="text")
-        self.encounters = Growing(**PLACE, key="key", start="time", stop="time")
         self.medications = Growing(**PLACE, key="key", code="text", name="text")
         self.events = {kind: Growing(**PLACE, **KEPT, part="int") for kind in KINDS}
 
@@ -92,7 +93,7 @@ class _Reading:
         url = entry.full_url.lower() if entry.full_url and entry.full_url.startswith("urn:") else None
         if own is None and url:
             own = url.removeprefix("urn:uuid:")
-        elif url and url != f"urn:uuid:{own}" and kind not in READERS:
+        elif url and url != f"urn:uuid:{own}" and kind in REFERRED:
             self.aliases.add((mark(kind, url), own))
         identity = mark(kind, own) if own else mark(index, entry.row, url)
         place = (index, entry.row, identity, moment(obj(resource.get("meta")).get("lastUpdated")))
@@ -101,11 +102,8 @@ class _Reading:
             for part, event in enumerate(read(resource)):
                 self.events[table].add((*place, *(event.rejected or NOT_REJECTED), *event[:-1], part))
             return
-        rejected = refused(resource, "status", NOT_HISTORY.get(kind, {})) or NOT_REJECTED
-        if kind == "Encounter":
-            period = obj(resource.get("period"))
-            self.encounters.add((*place, *rejected, own, moment(period.get("start")), moment(period.get("end"))))
-        elif kind == "Medication":
+        if kind == "Medication":
+            rejected = refused(resource, "status", NOT_HISTORY[kind]) or NOT_REJECTED
             self.medications.add((*place, *rejected, own, *medication(resource)))
         else:
             self._add_patient(place, own, resource)
@@ -141,16 +139,15 @@ class _Reading:
     def finished(self) -> tuple[RawPatients, list[RawEvents]]:
         deleted = {mark(*name.split("/")) for name in self.said.deleted}
         patients = self._patients(current(self.patients.frame(), deleted))
+        encounters = current(self.events.pop("care_resource").frame(), deleted)
         links = Links(
             aliases=self.aliases.frame(),
-            encounters=self._kept(current(self.encounters.frame(), deleted), "Encounters"),
+            encounters=encounters.loc[encounters["reason"].isna(), ["id", "start", "stop"]],
             medications=self._kept(current(self.medications.frame(), deleted), "Medications"),
         )
-        events = []
+        events = self._events("care_resource", encounters, links)
         for kind, table in self.events.items():
-            frame = current(table.frame(), deleted)
-            if len(frame):
-                events.extend(self._events(kind, resolved(frame, links)))
+            events += self._events(kind, current(table.frame(), deleted), links)
         return patients, events
 
     def _patients(self, frame: pd.DataFrame) -> RawPatients:
@@ -175,8 +172,11 @@ class _Reading:
             self.log.count_kept(file, len(parts[-1]))
         return pd.concat(parts)
 
-    def _events(self, kind: str, frame: pd.DataFrame) -> list[RawEvents]:
+    def _events(self, kind: str, frame: pd.DataFrame, links: Links) -> list[RawEvents]:
         """One account a file; what a resource tells beyond its first value has one of its own, so that both balance."""
+        if frame.empty:
+            return []
+        frame = resolved(frame, links)
         if kind == "observation":
             frame = frame.assign(stop=frame["start"])
         frame = frame.assign(name=per_distinct(lambda name: name and TAG.sub("", name), frame["name"]))

@@ -31,6 +31,9 @@ SYSTEMS: dict[str, str] = {
     "urn:oid:2.16.840.1.113883.6.73": "atc",
     "http://hl7.org/fhir/sid/ndc": "ndc",
     "urn:oid:2.16.840.1.113883.6.69": "ndc",
+    "http://terminology.hl7.org/codesystem/service-type": "service-type",
+    "http://terminology.hl7.org/codesystem/v3-actcode": "v3-actcode",
+    "http://hl7.org/fhir/v3/actcode": "v3-actcode",
 }
 RANK = {prefix: rank for rank, prefix in enumerate(dict.fromkeys(SYSTEMS.values()))}
 # a coding in one of these says why there is no code, or which profile is followed: nothing about the patient
@@ -77,7 +80,11 @@ NOT_HISTORY: dict[str, dict[str, str]] = {
         "registered": "no result yet (registered)",
         "cancelled": "never measured (cancelled)",
     },
-    "Encounter": {"entered-in-error": MISTAKE},
+    "Encounter": {
+        "entered-in-error": MISTAKE,
+        "planned": "it has not taken place (planned)",
+        "cancelled": "it did not take place (cancelled)",
+    },
     "Medication": {"entered-in-error": MISTAKE},
 }
 NO_ORDER = {
@@ -99,6 +106,21 @@ ALLERGY_OVER = {
 NO_ALLERGY = frozenset(
     f"snomed:{code}" for code in ("716186003", "409137002", "429625007", "428607008", "428197003", "1003774007")
 )
+
+# classes of an Encounter, which often come without their names
+ENCOUNTER_CLASSES = {
+    "v3-actcode:ACUTE": "inpatient acute",
+    "v3-actcode:AMB": "ambulatory",
+    "v3-actcode:EMER": "emergency",
+    "v3-actcode:FLD": "field",
+    "v3-actcode:HH": "home health",
+    "v3-actcode:IMP": "inpatient encounter",
+    "v3-actcode:NONAC": "inpatient non-acute",
+    "v3-actcode:OBSENC": "observation encounter",
+    "v3-actcode:PRENC": "pre-admission",
+    "v3-actcode:SS": "short stay",
+    "v3-actcode:VR": "virtual",
+}
 
 # CVX codes of the US Centers for Disease Control whose display the vocabulary cannot read word by word -> its vaccine
 VACCINES: dict[str, str] = {

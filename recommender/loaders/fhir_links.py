@@ -17,7 +17,7 @@ MOST_HOPS = 8  # of records that replace each other: a ring must end
 class Links:
     """What can be referred to. `aliases`: alias (`mark` of a type and another name of a resource), key (its id).
 
-    `encounters`: key, start, stop. `medications`: key, code, name.
+    `encounters`: id (`mark`), start, stop. `medications`: key, code, name.
     """
 
     aliases: pd.DataFrame
@@ -80,10 +80,10 @@ def _dated(frame: pd.DataFrame, links: Links) -> pd.DataFrame:
     if asking.any() and len(links.encounters):
         keys = frame.loc[asking, "encounter"]
         ids = links.ids("Encounter", [name for name in keys.unique() if ":" in name])
-        encounters = links.encounters[links.encounters["key"].notna()]
-        place = pd.Index(encounters["key"]).get_indexer(pd.Index(keys.map(lambda name: ids.get(name, name))))
+        marks = keys.map(lambda name: mark("Encounter", ids.get(name, name)))
+        place = pd.Index(links.encounters["id"]).get_indexer(pd.Index(marks))
         hit = frame.index[asking.to_numpy()][place >= 0]
-        during = encounters.iloc[place[place >= 0]]
+        during = links.encounters.iloc[place[place >= 0]]
         begun = pd.Series(during["start"].array, index=hit).reindex(frame.index)
         ended = pd.Series(during["stop"].array, index=hit).reindex(frame.index)
         start = start.fillna(begun)

@@ -6,14 +6,14 @@ Dates and statuses are read by the rules of docs/formats/fhir.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from recommender.loaders.fhir_codes import (
     ALLERGY_OVER,
+    ENCOUNTER_CLASSES,
     NO_ALLERGY,
     NO_ORDER,
     NO_PLAN,
-    NOT_HISTORY,
     NOT_VERIFIED,
     VACCINES,
 )
@@ -35,40 +35,10 @@ from recommender.loaders.fhir_elements import (
     text,
     unit_of,
 )
+from recommender.loaders.fhir_event import Event, Rejection, event, no_history, refused, span, undated
 
 OVER = frozenset({"stopped", "completed", "revoked", "inactive", "resolved", "remission"})
-NO_DATE = "not a date or time of FHIR such as 2021, 2021-03-05 or 2021-03-05T06:07:08Z"
-NO_PATIENT = "the subject is not a patient"
-Rejection = tuple[str, str]  # field, reason
-
-
-class Event(NamedTuple):
-    """What one resource says. `patient`, `encounter` and `medication` are keys of other resources (`Links`).
-
-    `over`: it has ended, so where `stop` is missing it must not count as going on. `lost`: values of an Observation
-    that are no numbers beside others that are.
-    """
-
-    patient: str | None
-    start: int | None
-    stop: int | None
-    over: bool
-    encounter: str | None = None
-    code: str | None = None
-    name: str | None = None
-    medication: str | None = None
-    route: str | None = None
-    group: str | None = None
-    unit: str | None = None
-    value: float | None = None
-    lost: int = 0
-    rejected: Rejection | None = None
-
-
-# how `Growing` keeps the fields of an Event, all but the last
-KEPT = dict.fromkeys(Event._fields[:-1], "text") | {
-    **{"start": "time", "stop": "time", "over": "int", "encounter": "key", "value": "number", "lost": "int"}
-}
+HERE = frozenset({"arrived", "triaged", "in-progress", "onleave"})
 
 
 def medication_request(resource: Json) -> list[Event]:
@@ -82,10 +52,10 @@ def medication_request(resource: Json) -> list[Event]:
     updated = moment(obj(resource.get("meta")).get("lastUpdated"))
     if over and stop is not None and updated is not None and start is not None:
         stop = max(start, min(stop, updated))  # it was over when this was written, so before its planned end
-    rejected = _no_history(resource) or refused(resource, "intent", NO_ORDER)
+    rejected = no_history(resource) or refused(resource, "intent", NO_ORDER)
     if resource.get("doNotPerform") is True:
         rejected = rejected or ("doNotPerform", "an order not to give it")
-    return [_drug(resource, start, stop, over, rejected or _undated(bad, "authoredOn"), _route(dosages))]
+    return [_drug(resource, start, stop, over, rejected or undated(bad, "authoredOn"), _route(dosages))]
 
 
 def _planned(dosages: list[Json], bounds: list[Json], supply: Json, begun: Any, start: int | None) -> int | None:
@@ -104,17 +74,17 @@ def _planned(dosages: list[Json], bounds: list[Json], supply: Json, begun: Any, 
 
 
 def medication_statement(resource: Json) -> list[Event]:
-    start, stop, bad = _span(resource, "effective", resource.get("dateAsserted"))
+    start, stop, bad = span(resource, "effective", resource.get("dateAsserted"))
     over = status(resource.get("status")) in OVER
-    rejected = _no_history(resource) or _undated(bad, "effective")
+    rejected = no_history(resource) or undated(bad, "effective")
     return [_drug(resource, start, stop, over, rejected, _route(objects(resource.get("dosage"))))]
 
 
 def medication_administration(resource: Json) -> list[Event]:
-    start, stop, bad = _span(resource, "effective")
+    start, stop, bad = span(resource, "effective")
     going_on = status(resource.get("status")) in ("in-progress", "on-hold") and "effectivePeriod" in resource
     stop = stop if going_on or stop is not None else start
-    rejected = _no_history(resource) or _undated(bad, "effective")
+    rejected = no_history(resource) or undated(bad, "effective")
     return [_drug(resource, start, stop, not going_on, rejected, _route(objects(resource.get("dosage"))))]
 
 
@@ -122,7 +92,7 @@ def medication_dispense(resource: Json) -> list[Event]:
     start, _, bad = first_moment(resource.get("whenHandedOver"), resource.get("whenPrepared"))
     supplied = duration(resource.get("daysSupply"))
     stop = start if start is None or supplied is None else after(start, supplied)
-    rejected = _no_history(resource) or _undated(bad, "whenHandedOver")
+    rejected = no_history(resource) or undated(bad, "whenHandedOver")
     return [_drug(resource, start, stop, True, rejected, _route(objects(resource.get("dosageInstruction"))))]
 
 
@@ -130,13 +100,13 @@ def immunization(resource: Json) -> list[Event]:
     code, name = concept(resource.get("vaccineCode"))
     times = (resource.get(field) for field in ("occurrenceDateTime", "occurrenceString", "recorded"))
     start, _, bad = first_moment(*times)
-    rejected = _no_history(resource) or _undated(bad, "occurrence")
-    return [_event(resource, start, start, True, rejected, code=code, name=VACCINES.get(code or "", name))]
+    rejected = no_history(resource) or undated(bad, "occurrence")
+    return [event(resource, start, start, True, rejected, code=code, name=VACCINES.get(code or "", name))]
 
 
 def condition(resource: Json) -> list[Event]:
     recorded = resource.get("recordedDate")
-    start, _, bad = _span(resource, "onset", recorded)
+    start, _, bad = span(resource, "onset", recorded)
     begun = resource.get("onsetDateTime") or obj(resource.get("onsetPeriod")).get("start") or recorded
     abatement = obj(resource.get("abatementPeriod"))
     ends = (resource.get("abatementDateTime"), abatement.get("end"), abatement.get("start"))
@@ -144,14 +114,14 @@ def condition(resource: Json) -> list[Event]:
     over = status(resource.get("clinicalStatus")) in OVER or any(field.startswith("abatement") for field in resource)
     if over and stop is None and start is not None:  # it was over when it was recorded, or later: nobody says when
         stop = max(start, moment(recorded) or start)
-    rejected = refused(resource, "verificationStatus", NOT_VERIFIED) or _undated(bad, "onset")
+    rejected = refused(resource, "verificationStatus", NOT_VERIFIED) or undated(bad, "onset")
     code, name = concept(resource.get("code"))
-    return [_event(resource, start, stop, over, rejected, code=code, name=name)]
+    return [event(resource, start, stop, over, rejected, code=code, name=name)]
 
 
 def allergy(resource: Json) -> list[Event]:
     """No date: since birth. An allergy is never lost to a date that cannot be read."""
-    start, _, _ = _span(resource, "onset", resource.get("recordedDate"), resource.get("lastOccurrence"))
+    start, _, _ = span(resource, "onset", resource.get("recordedDate"), resource.get("lastOccurrence"))
     substances = (reaction.get("substance") for reaction in objects(resource.get("reaction")))
     code, name = first_concept([resource.get("code"), *substances])
     rejected = refused(resource, "verificationStatus", NOT_VERIFIED) or refused(
@@ -161,51 +131,61 @@ def allergy(resource: Json) -> list[Event]:
         rejected = rejected or ("code", "states that no allergy is known")
     categories = resource.get("category")
     group = text(categories[0]) if isinstance(categories, list) and categories else None
-    event = _event(resource, start, None, False, rejected, code=code, name=name, group=group)
-    return [event._replace(encounter=None)]
+    own = event(resource, start, None, False, rejected, code=code, name=name, group=group)
+    return [own._replace(encounter=None)]
 
 
 def procedure(resource: Json) -> list[Event]:
-    start, stop, bad = _span(resource, "performed")
+    start, stop, bad = span(resource, "performed")
     going_on = status(resource.get("status")) in ("in-progress", "on-hold")
     stop = stop if going_on or stop is not None else start
     code, name = concept(resource.get("code"))
-    rejected = _no_history(resource) or _undated(bad, "performed")
-    return [_event(resource, start, stop, not going_on, rejected, code=code, name=name)]
+    rejected = no_history(resource) or undated(bad, "performed")
+    return [event(resource, start, stop, not going_on, rejected, code=code, name=name)]
 
 
 def care_plan(resource: Json) -> list[Event]:
-    start, stop, bad = _span(resource, "", resource.get("created"))
+    start, stop, bad = span(resource, "", resource.get("created"))
     activities = (obj(activity.get("detail")).get("code") for activity in objects(resource.get("activity")))
     code, name = first_concept(objects(resource.get("category")))
     if code is None:
         told = text(resource.get("title")) or name
         code, name = (None, told) if told else first_concept(activities)
-    rejected = _no_history(resource) or refused(resource, "intent", NO_PLAN) or _undated(bad, "period")
+    rejected = no_history(resource) or refused(resource, "intent", NO_PLAN) or undated(bad, "period")
     over = status(resource.get("status")) in OVER
-    return [_event(resource, start, stop, over, rejected, code=code, name=name)]
+    return [event(resource, start, stop, over, rejected, code=code, name=name)]
+
+
+def encounter(resource: Json) -> list[Event]:
+    """By what tells the department best: the service, else the type, else the class."""
+    start, stop, bad = span(resource, "")
+    service, types, klass = resource.get("serviceType"), objects(resource.get("type")), obj(resource.get("class"))
+    code, name = first_concept([service, *types, {"coding": [klass]}])
+    over = status(resource.get("status")) not in HERE
+    rejected = no_history(resource) or undated(bad, "period")
+    return [event(resource, start, stop, over, rejected, code=code, name=name or ENCOUNTER_CLASSES.get(code or ""))]
 
 
 def observation(resource: Json) -> list[Event]:
     """Its own value, if it has one, and one event for each component: a blood pressure is two."""
     instants = (resource.get(field) for field in ("effectiveInstant", "effectiveTiming", "issued"))
-    start, _, bad = _span(resource, "effective", *instants)
-    rejected = _no_history(resource) or _undated(bad, "effective")
-    event = _event(resource, start, start, True, rejected)
-    if event.rejected:
-        return [event]
+    start, _, bad = span(resource, "effective", *instants)
+    rejected = no_history(resource) or undated(bad, "effective")
+    own = event(resource, start, start, True, rejected)
+    if own.rejected:
+        return [own]
     found: list[Event] = []
     reasons: list[Rejection] = []
     for part in (resource, *objects(resource.get("component"))):
         code, name = concept(part.get("code"))
         value, unit, why = _measured(part)
         if value is not None:
-            found.append(event._replace(code=code, name=name, value=value, unit=unit))
+            found.append(own._replace(code=code, name=name, value=value, unit=unit))
         elif why is not None:
             reasons.append(why)
     if found:
         return [found[0]._replace(lost=len(reasons)), *found[1:]]
-    return [event._replace(rejected=(reasons or [("value", "missing")])[0])]
+    return [own._replace(rejected=(reasons or [("value", "missing")])[0])]
 
 
 def _measured(part: Json) -> tuple[float | None, str | None, Rejection | None]:
@@ -228,20 +208,6 @@ def medication(resource: Json) -> Concept:
     return None, text(" / ".join(part for part in parts if part))
 
 
-def _event(
-    resource: Json, start: int | None, stop: int | None, over: bool, rejected: Rejection | None, **told: Any
-) -> Event:
-    who = "patient" if "patient" in resource else "subject"
-    subject = resource.get(who)
-    patient = key(subject, "Patient")
-    if patient is None and rejected is None and isinstance(obj(subject).get("reference"), str):
-        rejected = (who, NO_PATIENT)
-    encounter = None
-    if start is None or (over and stop is None):  # only then is its encounter asked
-        encounter = key(resource.get("encounter") or resource.get("context"), "Encounter")
-    return Event(patient, start, stop, over, encounter, rejected=rejected, **told)
-
-
 def _drug(
     resource: Json, start: int | None, stop: int | None, over: bool, rejected: Rejection | None, route: str | None
 ) -> Event:
@@ -254,37 +220,11 @@ def _drug(
     elif reference:
         elsewhere = key(reference, "Medication")
     name = name or text(reference.get("display"))
-    return _event(resource, start, stop, over, rejected, code=code, name=name, medication=elsewhere, route=route)
+    return event(resource, start, stop, over, rejected, code=code, name=name, medication=elsewhere, route=route)
 
 
 def _route(dosages: Iterable[Json]) -> str | None:
     return next((name for dosage in dosages if (name := concept(dosage.get("route"))[1])), None)
-
-
-def _span(resource: Json, prefix: str, *otherwise: Any) -> tuple[int | None, int | None, bool]:
-    """Start, end, and whether no given start can be read, of onset[x], effective[x], performed[x] or a bare period."""
-    point = resource.get(f"{prefix}DateTime")
-    period = obj(resource.get(f"{prefix}Period" if prefix else "period"))
-    vague = (resource.get(f"{prefix}{form}") for form in ("String", "Age", "Range"))
-    start, begun, bad = first_moment(point, period.get("start"), *otherwise, *vague)
-    stop = last_moment(period.get("end"), begun, start)
-    if start is None and stop is not None and not bad:  # only the end is known
-        return stop, stop, False
-    return start, stop, bad
-
-
-def refused(resource: Json, field: str, reasons: dict[str, str]) -> Rejection | None:
-    """The reason that `reasons` has against the status in `field`."""
-    why = reasons.get(status(resource.get(field)))
-    return (field, why) if why else None
-
-
-def _no_history(resource: Json) -> Rejection | None:
-    return refused(resource, "status", NOT_HISTORY[resource["resourceType"]])
-
-
-def _undated(bad: bool, field: str) -> Rejection | None:
-    return (field, NO_DATE) if bad else None
 
 
 READERS: dict[str, tuple[str, Callable[[Json], list[Event]]]] = {
@@ -295,6 +235,7 @@ READERS: dict[str, tuple[str, Callable[[Json], list[Event]]]] = {
     "Immunization": ("drug", immunization),
     "Procedure": ("procedure", procedure),
     "CarePlan": ("care_plan", care_plan),
+    "Encounter": ("care_resource", encounter),
     "Condition": ("condition", condition),
     "AllergyIntolerance": ("allergy", allergy),
     "Observation": ("observation", observation),

@@ -14,6 +14,7 @@ import csv
 import gzip
 import io
 import itertools
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,7 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet")
 BLOCK = 8 << 20  # bytes parsed at a time: also the longest row that can be read
 LONGEST_HEADER = 1 << 20
 PARQUET_ROWS = 1 << 17
+PART = r"{name}([.-](part-?)?\d[\dtz_.:-]*?)?(\.csv|\.csv\.gz|\.parquet)|{name}"
 END = "end of the file (added by the reader)"  # a last row of our own: an unclosed quotation mark would swallow it
 MISSING = ("", "NULL", "null", "\\N")  # as databases write it; R's NA is not among them: it is sodium's code somewhere
 LONGEST_CHARACTER = 4  # bytes in UTF-8
@@ -65,22 +67,37 @@ class Batch:
     names: dict[str, str]
 
 
-def find(folder: Path, name: str) -> Path | None:
-    """The one file of `folder` that holds table `name`, in any letter case; None if there is none."""
+def find(folder: Path, name: str) -> list[Path]:
+    """The files of `folder` that hold table `name`, in any letter case, in order: one, its numbered parts, or none.
+
+    Parts are `name.000.csv`, `name-2026-11-22.csv.gz`, `name.part-1.parquet`: a number or a date after the name; or all
+    tables of a folder `name` or `name.parquet`, as Spark writes them.
+    """
+    part = re.compile(PART.format(name=re.escape(name)), re.IGNORECASE)
     try:
         if not folder.is_dir():
             what = "a file, but the folder of the export is needed" if folder.exists() else "no such folder"
             raise InputError(f"this is {what}: name the folder that holds the export", file=str(folder))
-        candidates = {name + suffix for suffix in SUFFIXES}
-        found = sorted(path for path in folder.iterdir() if path.name.lower() in candidates)
+        found = sorted(path for path in folder.iterdir() if part.fullmatch(path.name))
+        parts = [inner for path in found for inner in (_inside(path) if path.is_dir() else [path])]
     except OSError as error:
         raise InputError(f"the folder cannot be read: {error.strerror}", file=str(folder)) from None
-    if len(found) > 1:
-        both = " and ".join(path.name for path in found)
-        raise InputError(f"{both} hold the same table: keep the one that is up to date", file=str(folder))
-    if found and found[0].is_dir():
-        raise InputError("this is a folder, but a file is needed", file=found[0].name)
-    return found[0] if found else None
+    seen: dict[str, Path] = {}
+    for path in parts:
+        bare = str(path).lower().removesuffix(".gz").rpartition(".")[0]
+        if bare in seen:
+            both = f"{seen[bare].name} and {path.name}"
+            raise InputError(f"{both} hold the same table: keep the one that is up to date", file=str(folder))
+        seen[bare] = path
+    return parts
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The tables of a folder, without what its writer keeps beside them (_SUCCESS, .crc)."""
+    inside = sorted(path for path in folder.iterdir() if path.name[0] not in "_." and path.name.endswith(SUFFIXES))
+    if not inside:
+        raise InputError("this is a folder without a table in it, but a file is needed", file=folder.name)
+    return inside
 
 
 def batches(

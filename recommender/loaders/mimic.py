@@ -6,7 +6,7 @@ What was coded at discharge is known from discharge on. There is no allergy tabl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -14,9 +14,16 @@ import pandas as pd
 
 from recommender.ingest_log import IngestLog
 from recommender.loaders.columns import per_distinct
-from recommender.loaders.mimic_codes import LABS, READINGS, diagnosis_code, procedure_code
+from recommender.loaders.mimic_codes import (
+    LABS,
+    READINGS,
+    SERVICE_NAMES,
+    UNIT_NAMES,
+    diagnosis_code,
+    procedure_code,
+)
 from recommender.loaders.people import people
-from recommender.loaders.stays import january, latest_known, of_stay
+from recommender.loaders.stays import january, of_stay
 from recommender.loaders.tabular import Export, Table, TableSpec, number, text, time
 from recommender.records import TIME, RawEvents, RawPatients
 
@@ -83,6 +90,26 @@ OMR = TableSpec(
     },
     optional=True,
 )
+SERVICES = TableSpec(
+    "services",
+    {
+        "patient_id": text("subject_id"),
+        "admission": text("hadm_id"),
+        "start": time("transfertime"),
+        "service": text("curr_service", filled=True),
+    },
+    optional=True,
+)
+TRANSFERS = TableSpec(
+    "transfers",
+    {
+        "patient_id": text("subject_id"),
+        "start": time("intime"),
+        "stop": time("outtime"),
+        "unit": text("careunit", "curr_careunit", filled=True),
+    },
+    optional=True,
+)
 RACES = {
     "WHITE": "white",
     "PORTUGUESE": "white",
@@ -96,27 +123,33 @@ RACES = {
 }
 
 
-def load(export: Export) -> tuple[RawPatients, list[RawEvents]]:
-    """Read the `hosp` tables; the dictionaries of titles, laboratory values and outpatient readings may be absent."""
+def load(export: Export) -> tuple[RawPatients, Iterator[RawEvents]]:
+    """Read the `hosp` tables; dictionaries, services, transfers, laboratory values and readings may be absent."""
     if (export.folder / "hosp").is_dir():
         export = replace(export, folder=export.folder / "hosp")
-    log = export.log
     patients, admissions = export.read(PATIENTS), export.read(ADMISSIONS)
-    discharge = by_admission(admissions)["stop"]
-    procedures = coded(export.read(PROCEDURES), export.read(PROCEDURE_TITLES), procedure_code, log)
-    diagnoses = coded(export.read(DIAGNOSES), export.read(DIAGNOSIS_TITLES), diagnosis_code, log)
-    events = [
-        prescriptions(export.read(PRESCRIPTIONS), discharge).events("drug"),
-        procedures.assign(stop=procedures.frame["start"]).events("procedure"),
-        at_discharge(diagnoses, discharge, log).events("condition"),
-        labs(export.read(LAB_EVENTS), log).events("observation"),
-        *_readings(export.read(OMR), log),
-    ]
-    log.count_kept(admissions.file, len(admissions.frame))
     # birth is a year off at most, but age 91 stands for over 89
     anchor, age = patients.frame["anchor_year"], patients.frame["anchor_age"]
     patients = patients.assign(birth_date=january(anchor - age), as_of=january(anchor))
-    return people(described(patients, admissions, events), log), events
+    return people(described(patients, admissions), export.log), _events(export, admissions)
+
+
+def _events(export: Export, admissions: Table) -> Iterator[RawEvents]:
+    log, discharge = export.log, by_admission(admissions)["stop"]
+    log.count_kept(admissions.file, len(admissions.frame))
+    for piece in export.pieces(PRESCRIPTIONS):
+        yield prescriptions(piece, discharge).events("drug")
+    titles = export.lookup(PROCEDURE_TITLES)
+    for piece in export.pieces(PROCEDURES):
+        yield coded(piece.assign(stop=piece.frame["start"]), titles, procedure_code).events("procedure")
+    titles = export.lookup(DIAGNOSIS_TITLES)
+    for piece in export.pieces(DIAGNOSES):
+        yield at_discharge(coded(piece, titles, diagnosis_code), discharge, log).events("condition")
+    yield from care_resources(export, discharge)
+    for piece in export.pieces(LAB_EVENTS):
+        yield labs(piece, log).events("observation")
+    for piece in export.pieces(OMR):
+        yield from _readings(piece, log)
 
 
 def by_admission(admissions: Table) -> pd.DataFrame:
@@ -135,9 +168,8 @@ def prescriptions(table: Table, discharge: pd.Series) -> Table:
     )
 
 
-def coded(table: Table, titles: Table, code: Callable[[str, str], str], log: IngestLog) -> Table:
+def coded(table: Table, titles: Table, code: Callable[[str, str], str]) -> Table:
     """With `system:code` and, from the dictionary of titles, a name."""
-    log.count_kept(titles.file, len(titles.frame))
     icds, versions = table.frame["icd"], table.frame["version"]
     used = titles.frame[titles.frame["icd"].isin(icds.cat.categories)].dropna()
     title = {(icd, version): name for icd, version, name in used[["icd", "version", "name"]].itertuples(index=False)}
@@ -152,6 +184,27 @@ def at_discharge(table: Table, discharge: pd.Series, log: IngestLog) -> Table:
     return table.without(
         known.isna(), log, "hadm_id", "the admission is not among the usable ones, so the date is unknown"
     )
+
+
+def care_resources(export: Export, discharge: pd.Series) -> Iterator[RawEvents]:
+    """Services, each until the next one of the admission or the discharge, and the units that people lay in."""
+    table = export.read(SERVICES)
+    frame = table.frame.sort_values(["admission", "start"])
+    end = frame.groupby("admission", observed=True)["start"].shift(-1).fillna(of_stay(discharge, frame["admission"]))
+    yield (
+        replace(table, frame=frame)
+        .assign(
+            code=per_distinct(lambda service: f"mimic-service:{service}", frame["service"]),
+            name=per_distinct(lambda service: SERVICE_NAMES.get(service or "", service), frame["service"]),
+            stop=end.where(~(end < frame["start"]), frame["start"]),
+        )
+        .events("care_resource")
+    )
+    for piece in export.pieces(TRANSFERS):
+        yield piece.assign(
+            code=per_distinct(lambda unit: f"mimic-unit:{unit}", piece.frame["unit"]),
+            name=per_distinct(lambda unit: UNIT_NAMES.get(unit or "", unit), piece.frame["unit"]),
+        ).events("care_resource")
 
 
 def labs(table: Table, log: IngestLog) -> Table:
@@ -199,19 +252,19 @@ def _reading(table: Table, place: int, log: IngestLog) -> Table:
     )
 
 
-def described(patients: Table, admissions: Table, events: list[RawEvents]) -> Table:
-    """What `people` needs of each patient. Their `as_of` is used only for those of whom no event is known."""
+def described(patients: Table, admissions: Table) -> Table:
+    """What `people` needs of each patient. Their own `as_of` is used only for those without an admission."""
     frame = patients.frame
     stays = admissions.frame.sort_values(["start", "admission"])
     stays = stays.assign(text=per_distinct(_race, stays["race"]), hispanic=per_distinct(_ethnicity, stays["race"]))
-    latest = stays.groupby(stays["patient_id"].astype("str"))[["text", "hispanic"]].last()
+    by_patient = stays.groupby(stays["patient_id"].astype("str"))
+    latest = by_patient[["text", "hispanic"]].last()
     identity = frame["patient_id"].astype("str")
-    known = latest_known(admissions.frame, events).reindex(identity)
-    as_of = pd.Series(known.array, index=frame.index).fillna(frame["as_of"])
+    discharged = by_patient["stop"].max().reindex(identity)
     return patients.assign(
         race=pd.Categorical(latest["text"].reindex(identity)),
         ethnicity=pd.Categorical(latest["hispanic"].reindex(identity)),
-        as_of=as_of.fillna(as_of.max()),
+        as_of=pd.Series(discharged.array, index=frame.index).fillna(frame["as_of"]),
     )
 
 

@@ -7,6 +7,8 @@ from discharge on.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pandas as pd
 
 from recommender.loaders.columns import constant
@@ -16,6 +18,7 @@ from recommender.loaders.mimic import (
     PRESCRIPTIONS,
     at_discharge,
     by_admission,
+    care_resources,
     coded,
     described,
     labs,
@@ -46,22 +49,27 @@ HIDDEN_AGE = 90 * YEAR  # over 89, MIMIC-III shifts the birth to 300 years befor
 DAY = pd.Timedelta(days=1)
 
 
-def load(export: Export) -> tuple[RawPatients, list[RawEvents]]:
-    """Read the tables; the dictionaries of titles and laboratory values may be absent."""
-    log = export.log
+def load(export: Export) -> tuple[RawPatients, Iterator[RawEvents]]:
+    """Read the tables; dictionaries, services, transfers and laboratory values may be absent."""
     patients, admissions = export.read(PATIENTS), export.read(ADMISSIONS)
-    stays = by_admission(admissions)
-    procedures = coded(_icd9(export.read(PROCEDURES)), _icd9(export.read(PROCEDURE_TITLES)), procedure_code, log)
-    procedures = at_discharge(procedures, stays["stop"], log)
-    diagnoses = coded(_icd9(export.read(DIAGNOSES)), _icd9(export.read(DIAGNOSIS_TITLES)), diagnosis_code, log)
-    events = [
-        prescriptions(_in_their_days(export.read(PRESCRIPTIONS), stays), stays["stop"]).events("drug"),
-        procedures.assign(stop=procedures.frame["start"]).events("procedure"),
-        at_discharge(diagnoses, stays["stop"], log).events("condition"),
-        labs(export.read(LAB_EVENTS), log).events("observation"),
-    ]
+    return people(described(_born(patients, admissions), admissions), export.log), _events(export, admissions)
+
+
+def _events(export: Export, admissions: Table) -> Iterator[RawEvents]:
+    log, stays = export.log, by_admission(admissions)
     log.count_kept(admissions.file, len(admissions.frame))
-    return people(described(_born(patients, admissions), admissions, events), log), events
+    for piece in export.pieces(PRESCRIPTIONS):
+        yield prescriptions(_in_their_days(piece, stays), stays["stop"]).events("drug")
+    titles = _icd9(export.lookup(PROCEDURE_TITLES))
+    for piece in export.pieces(PROCEDURES):
+        procedures = at_discharge(coded(_icd9(piece), titles, procedure_code), stays["stop"], log)
+        yield procedures.assign(stop=procedures.frame["start"]).events("procedure")
+    titles = _icd9(export.lookup(DIAGNOSIS_TITLES))
+    for piece in export.pieces(DIAGNOSES):
+        yield at_discharge(coded(_icd9(piece), titles, diagnosis_code), stays["stop"], log).events("condition")
+    yield from care_resources(export, stays["stop"])
+    for piece in export.pieces(LAB_EVENTS):
+        yield labs(piece, log).events("observation")
 
 
 def _icd9(table: Table) -> Table:

@@ -68,6 +68,43 @@ READINGS: dict[str, tuple[Reading, ...]] = {
 }
 
 
+# curr_service of `services`: the clinical service that looks after the patient, wherever they lie
+SERVICE_NAMES = {
+    "CMED": "Cardiology service",
+    "CSURG": "Cardiac surgery service",
+    "DENT": "Dental service",
+    "ENT": "Ear, nose and throat service",
+    "EYE": "Ophthalmology service",
+    "GU": "Urology service",
+    "GYN": "Gynecology service",
+    "MED": "General medicine service",
+    "NB": "Newborn service",
+    "NBB": "Newborn baby service",
+    "NMED": "Neurology service",
+    "NSURG": "Neurosurgery service",
+    "OBS": "Obstetrics service",
+    # "orthopaedic medicine" in one edition of MIMIC's documentation, but the demo's lie on the oncology wards
+    "OMED": "Oncology service",
+    "ORTHO": "Orthopedic surgery service",
+    "PSURG": "Plastic surgery service",
+    "PSYCH": "Psychiatry service",
+    "SURG": "General surgery service",
+    "TRAUM": "Trauma service",
+    "TSURG": "Thoracic surgery service",
+    "VSURG": "Vascular surgery service",
+}
+# units that MIMIC-III abbreviates; MIMIC-IV writes them out
+UNIT_NAMES = {
+    "CCU": "Coronary Care Unit (CCU)",
+    "CSRU": "Cardiac Surgery Recovery Unit (CSRU)",
+    "MICU": "Medical Intensive Care Unit (MICU)",
+    "NICU": "Neonatal Intensive Care Unit (NICU)",
+    "NWARD": "Newborn Ward",
+    "SICU": "Surgical Intensive Care Unit (SICU)",
+    "TSICU": "Trauma SICU (TSICU)",
+}
+
+
 def diagnosis_code(icd: str, version: str) -> str:
     """4139, 9 -> icd9cm:413.9; E119, 10 -> icd10cm:E11.9. ICD-9's external causes (E8809) have the dot after four."""
     return f"icd{version}cm:{_dotted(icd, 4 if version == '9' and icd.startswith('E') else 3)}"

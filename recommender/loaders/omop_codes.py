@@ -51,6 +51,17 @@ WORDS = re.compile(r"[^\W\d_]{3}.* \S")  # a name, rather than a code such as AS
 
 # OMOP's three concepts for an allergy whose cause stands in value_as_concept_id, and what kind of thing it is
 ALLERGY_TO = {"439224": "medication", "4188027": "food", "40772948": None}
+# OMOP's concepts for kinds of visit, by name: an export may come without them
+VISITS = {
+    "9201": "Inpatient Visit",
+    "9202": "Outpatient Visit",
+    "9203": "Emergency Room Visit",
+    "262": "Emergency Room and Inpatient Visit",
+    "581385": "Observation Room",
+    "8870": "Emergency Room - Hospital",
+    "8883": "Ambulatory Surgical Center",
+    "38004207": "Ambulatory Clinic / Center",
+}
 ALLERGY_NAME = re.compile(
     r"(drug |food |environmental )?(allergy|allergic|intolerance|hypersensitivity|adverse reaction"
     r"|propensity to adverse reactions?) (status )?to .+"
@@ -87,6 +98,12 @@ def procedure(standard: str | None, source: str | None, value: str | None, conce
     if known is None and source and source not in concepts and ICD10PCS_SHAPE.fullmatch(value or ""):
         known = procedure_code(value or "", "10"), value
     return known or _known((standard,), concepts) or _other(standard, source, value, concepts)
+
+
+def visit(standard: str | None, source: str | None, value: str | None, concepts: Concepts) -> Coded:
+    """A source concept of no known vocabulary is how the stay came about (urgent, elective), not where it was."""
+    name = VISITS.get(standard or "") or _name((standard, source), concepts) or value
+    return _known((source,), concepts) or (_plain(standard, source), name)
 
 
 def unit(concept: str | None, value: str | None, concepts: Concepts) -> str | None:

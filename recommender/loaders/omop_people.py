@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -38,12 +40,11 @@ RACES = {
     "8522": "other",
 }
 ETHNICITIES = {"38003563": "hispanic", "38003564": "nonhispanic"}
-TOMORROW = pd.Timedelta(days=1)
 
 
-def described(person: Table, last: pd.Series, log: IngestLog) -> RawPatients:
-    """`last`: by person_id, the last moment that anything is known of. Where most of those lie in the future, every
-    person's dates were shifted by another number of years, and each chart is read at its own last moment."""
+def described(person: Table, visits: pd.DataFrame, log: IngestLog) -> RawPatients:
+    """`visits`: patient_id, start, stop. Where most people's last moment lies in the future, every person's dates were
+    shifted by another number of years, and each chart is read at its own last moment."""
     frame = person.frame
 
     def words(known: dict[str, str], name: str) -> pd.Series:
@@ -53,17 +54,15 @@ def described(person: Table, last: pd.Series, log: IngestLog) -> RawPatients:
             frame[f"{name}_value"],
         )
 
+    last = visits["stop"].fillna(visits["start"]).groupby(visits["patient_id"].astype("str")).max()
     described = person.assign(
         sex=words(SEXES, "sex"),
         race=words(RACES, "race"),
         ethnicity=words(ETHNICITIES, "ethnicity"),
         birth_date=frame["born"].fillna(_born(person, log)),
+        as_of=last.reindex(frame["patient_id"].astype("str")).array,
     )
-    known = pd.Series(last.reindex(frame["patient_id"].astype("str")).array, index=frame.index)
-    future = known > pd.Timestamp.now("UTC") + TOMORROW
-    if future.sum() > known.notna().sum() / 2:
-        described = described.assign(as_of=known.fillna(described.frame["birth_date"]).fillna(known.max()))
-    return people(described, log)
+    return replace(people(described, log), clock="told by the dates")
 
 
 def _born(person: Table, log: IngestLog) -> pd.Series:

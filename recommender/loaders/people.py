@@ -31,15 +31,15 @@ def people(table: Table, log: IngestLog) -> RawPatients:
         "race": per_distinct(_word, frame["race"]),
         "ethnicity": per_distinct(_word, frame["ethnicity"]),
     }
-    return RawPatients(table.file, frame.assign(**{name: words[name].astype("str") for name in words}))
+    described = frame.assign(**{name: words[name].astype("str") for name in words})
+    return RawPatients(table.file, described, "own" if "as_of" in frame else "one")
 
 
-def unlisted(table: Table, log: IngestLog) -> RawPatients:
-    """The people that `table` names, when an export lists none: nothing more is known of them."""
-    ids = pd.Series(table.frame["patient_id"].dropna().unique().astype("str"))
-    file = f"{table.file} (patients)"
+def unlisted(file: str, ids: pd.Series, log: IngestLog) -> RawPatients:
+    """The people that the events of `file` name, when an export lists none: nothing more is known of them."""
+    file = f"{file} (patients)"
     log.count_read(file, len(ids))
-    known = pd.DataFrame({"row": range(2, len(ids) + 2), "patient_id": ids})
+    known = pd.DataFrame({"row": range(2, len(ids) + 2), "patient_id": ids.to_numpy()})
     known["birth_date"] = pd.Series(pd.NaT, index=known.index, dtype=TIME)
     return RawPatients(file, known.assign(sex="unknown", race="unknown", ethnicity="unknown"))
 

@@ -1,29 +1,18 @@
-"""What is known of each hospital stay in, the same beside each event of the stay out; and a few sums over time.
+"""What is known of each hospital stay in, the same beside each event of the stay out; and January 1st of a year.
 
 For sources whose people have a clock of their own, set by their stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
-
-from recommender.records import RawEvents
 
 
 def of_stay(values: pd.Series, stay: pd.Series) -> pd.Series:
     """The value of each row's (categorical) `stay`, missing where there is none. `values` is indexed by stay."""
     per_category = values.reindex(stay.cat.categories).array
     return pd.Series(per_category.take(stay.cat.codes.to_numpy(), allow_fill=True), index=stay.index)
-
-
-def latest_known(stays: pd.DataFrame, events: Sequence[RawEvents]) -> pd.Series:
-    """By patient id, the last end of a stay (`stop`) or start of an event."""
-    columns = [stays.set_index("patient_id")["stop"], *(raw.frame.set_index("patient_id")["start"] for raw in events)]
-    latest = [column.groupby(column.index.astype("str")).max() for column in columns]
-    return pd.concat(latest).groupby(level=0).max()
 
 
 def january(year: pd.Series) -> pd.Series:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from recommender.loaders.columns import per_distinct
 from recommender.loaders.people import people
@@ -31,6 +32,7 @@ EVENT: dict[str, Column] = {
 UNDATED = {"start": time("START", unreadable="set aside"), "stop": time("STOP", required=False, unreadable="set aside")}
 MEDICATIONS = TableSpec("medications", EVENT)
 PROCEDURES = TableSpec("procedures", EVENT)
+ENCOUNTERS = TableSpec("encounters", EVENT, optional=True)
 CARE_PLANS = TableSpec("careplans", EVENT)
 CONDITIONS = TableSpec("conditions", EVENT)
 ALLERGIES = TableSpec("allergies", {**EVENT, **UNDATED, "group": text("CATEGORY", required=False)})
@@ -55,24 +57,29 @@ SYSTEMS = {
 # SNOMED CT ends its full names with the kind of thing in brackets, which says nothing to a clinician
 TAG = re.compile(
     r" \((procedure|regime/therapy|disorder|finding|situation|event|record artifact|substance|organism|product|person"
-    r"|observable entity|morphologic abnormality|physical object|qualifier value|context-dependent category)\)$"
+    r"|observable entity|environment|morphologic abnormality|physical object|qualifier value"
+    r"|context-dependent category)\)$"
 )
 
 
-def load(export: Export) -> tuple[RawPatients, list[RawEvents]]:
-    """Read the seven tables; only observations may be absent."""
-    patients = people(export.read(PATIENTS), export.log)
-    procedures = _coded(export.read(PROCEDURES), "snomed")
-    frame = procedures.frame
-    observations = _coded(export.read(OBSERVATIONS), "loinc")
-    return patients, [
-        _coded(export.read(MEDICATIONS), "rxnorm").events("drug"),
-        procedures.assign(stop=frame["stop"].fillna(frame["start"])).events("procedure"),
-        _coded(export.read(CARE_PLANS), "snomed").events("care_plan"),
-        _coded(export.read(CONDITIONS), "snomed").events("condition"),
-        _coded(export.read(ALLERGIES), "snomed").events("allergy"),
-        observations.assign(stop=observations.frame["start"]).events("observation"),
-    ]
+def load(export: Export) -> tuple[RawPatients, Iterator[RawEvents]]:
+    """Read the eight tables; only encounters and observations may be absent."""
+    return people(export.read(PATIENTS), export.log), _events(export)
+
+
+def _events(export: Export) -> Iterator[RawEvents]:
+    for piece in export.pieces(MEDICATIONS):
+        yield _coded(piece, "rxnorm").events("drug")
+    # what an encounter is tells more than its class: "Admission to surgical department" is one of class inpatient
+    for spec, kind in ((PROCEDURES, "procedure"), (ENCOUNTERS, "care_resource")):
+        for piece in export.pieces(spec):
+            over_at_once = piece.frame["stop"].fillna(piece.frame["start"])
+            yield _coded(piece.assign(stop=over_at_once), "snomed").events(kind)
+    for spec, kind in ((CARE_PLANS, "care_plan"), (CONDITIONS, "condition"), (ALLERGIES, "allergy")):
+        for piece in export.pieces(spec):
+            yield _coded(piece, "snomed").events(kind)
+    for piece in export.pieces(OBSERVATIONS):
+        yield _coded(piece.assign(stop=piece.frame["start"]), "loinc").events("observation")
 
 
 def _coded(table: Table, usual: str) -> Table:

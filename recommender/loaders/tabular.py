@@ -1,55 +1,34 @@
-"""The declaration of a source's table and its file in; a data frame with row numbers and the account of each row out.
+"""The declaration of a source's table and its files in; data frames with row numbers and the account of each row out.
 
-A loader declares which column of the source feeds which of ours (`TableSpec`), reads it with `Export.read`, and is left
-with what is peculiar to its source.
+A loader declares which column of the source feeds which of ours (`TableSpec`), reads it with `Export.read`, or piece by
+piece with `Export.pieces`, and is left with what is peculiar to its source.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from recommender.errors import InputError
-from recommender.ingest_log import IngestLog, Outcome
+from recommender.ingest_log import IngestLog
 from recommender.loaders import columns, files
+from recommender.loaders.parts import Column, Part, TableSpec, read_parts
+from recommender.loaders.shelf import Shelf
 from recommender.records import RawEvents
 from recommender.vocabulary import DrugVocabulary
 
-EVENT_COLUMNS = {"row", "patient_id", "code", "name", "route", "group", "start", "stop", "unit", "value"}
-PARSERS = {
-    "time": (columns.times, "not a date or time such as 2021-03-05 or 2021-03-05T06:07:08Z"),
-    "number": (columns.numbers, "not a number"),
-}
-RUN_AWAY = f"over several lines or longer than {columns.LONGEST_TEXT:,} characters (a quotation mark missing?)"
+EVENT_COLUMNS = {"row", "patient_id", "code", "name", "route", "group", "start", "stop", "unit", "value", "reported"}
+PIECE_ROWS = 1 << 20  # rows of a table that are worked on at a time
+BYTES_IN_WORK = 400  # memory that one of them takes at most, measured
 
 Progress = Callable[[int], None]
 """Told the number of rows newly read."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column of a source's table.
-
-    `names`: what files call it, best first. `required`: a file without it is refused. `filled`: a row with nothing in
-    it is rejected. `only`: a row with any other value is rejected, and `otherwise` says why. `unreadable`: what becomes
-    of a row whose value is no time or no number: it is rejected, or only its value is set aside. `lines`: its text may
-    go over several lines.
-    """
-
-    names: tuple[str, ...]
-    parse: Literal["text", "time", "number"] = "text"
-    required: bool = True
-    filled: bool = False
-    only: frozenset[str] | None = None
-    otherwise: str = ""
-    unreadable: Outcome = "rejected"
-    lines: bool = False
 
 
 def text(*names: str, **options: Any) -> Column:
@@ -65,31 +44,11 @@ def number(*names: str, **options: Any) -> Column:
 
 
 @dataclass(frozen=True)
-class TableSpec:
-    """A table of a source: the name of its file without suffix, and its columns by our name for them.
-
-    `tabs`: the file may be separated by tabs instead of commas.
-    """
-
-    name: str
-    columns: Mapping[str, Column]
-    optional: bool = False
-    tabs: bool = False
-
-    @property
-    def wanted(self) -> files.Names:
-        return {ours: column.names for ours, column in self.columns.items()}
-
-    @property
-    def required(self) -> list[str]:
-        return [ours for ours, column in self.columns.items() if column.required]
-
-
-@dataclass(frozen=True)
 class Table:
-    """A table as read. `frame`: row (int64), then every column of its spec: text as categorical, times in UTC, float64.
+    """A table as read, or a piece of it. `frame`: row (int64), then every column of its spec, in its file or not.
 
-    `found`: the columns that the file has; the others are missing throughout.
+    Text is categorical, times are in UTC, numbers float64. `found`: the columns that the file has; of the others,
+    everything is missing.
     """
 
     file: str
@@ -110,14 +69,18 @@ class Table:
 
 Opener = Callable[[TableSpec, files.Malformed], tuple[str, Iterator[files.Batch]] | None]
 """The name of a table's file and its rows; None where an optional table is not there. Raises InputError."""
+Source = tuple[str, Callable[[IngestLog], Iterator[Part]]]
+"""The name of a file, and its parts, of which the given log has the account when the last one has been taken."""
 
 
 @dataclass(frozen=True)
 class Export:
     """A folder of tables, and where the account of their rows goes.
 
-    `opener` finds a table elsewhere than in the files of `folder`, which is then only what error messages call it.
     `vocabulary`: for sources that must know what a name means to make sense of a code; None leaves codes as they are.
+    `opener` finds a table elsewhere than in the files of `folder`, which is then only what error messages call it.
+    `specs`: how a site's tables differ from what loaders declare, by the table's name. `shelf`: where what is read is
+    kept for the next time. `rows`: of a large table, so many rows are worked on at a time.
     """
 
     folder: Path
@@ -125,92 +88,117 @@ class Export:
     progress: Progress | None = None
     vocabulary: DrugVocabulary | None = None
     opener: Opener | None = None
+    specs: Mapping[str, TableSpec] = field(default_factory=dict)
+    shelf: Shelf | None = None
+    rows: int = PIECE_ROWS
 
     def read(self, spec: TableSpec) -> Table:
-        """The table as a frame. An optional one that is not there is empty, and noted. Raises InputError."""
-        malformed = files.Malformed()
-        opened = (self.opener or self._open)(spec, malformed)
-        if opened is None:
-            self.log.absent.append(spec.name)
-            return Table(spec.name, _frame(spec, []), frozenset())
-        file, batches = opened
-        found: frozenset[str] = frozenset()
-        parts, rows = [], 0
-        for batch in batches:
-            found = frozenset(batch.columns)
-            rows += len(batch.row)
-            parts.append(self._part(spec, file, batch))
-            if self.progress:
-                self.progress(len(batch.row))
-        joined = set(malformed.joined)
-        alone = [row for row in malformed.rows if row not in joined]
-        self.log.count_read(file, rows + len(malformed.rows))
-        self.log.add(file, "row", "not as many fields as the header has", alone)
-        self.log.add(file, "row", "lines run together by a stray quotation mark, with a wrong number of fields", joined)
-        table = Table(file, _frame(spec, parts), found)
-        for ours, column in spec.columns.items():
-            if column.filled:
-                table = table.without(table.frame[ours].isna(), self.log, column.names[0], "missing")
+        """The whole table. An optional one that is not there is empty, and noted. Raises InputError.
+
+        Of a table in several files, the rows are counted on from file to file.
+        """
+        spec = self.specs.get(spec.name, spec)
+        sources = self._sources(spec)
+        names = [name for name, _ in sources] or [spec.name]
+        file = names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
+        parts: list[Part] = []
+        before = 0
+        for source in sources:
+            account = IngestLog()
+            for part in self._told(source, account):
+                parts.append({**part, "row": part["row"] + before})
+            self.log.absorb(account, file, before)
+            before += account.read[source[0]]
+        return _table(spec, file, parts)
+
+    def lookup(self, spec: TableSpec) -> Table:
+        """A table that gives no events itself but is looked up in, so every readable row of it counts as kept."""
+        table = self.read(spec)
+        self.log.count_kept(table.file, len(table.frame))
         return table
 
-    def _open(self, spec: TableSpec, malformed: files.Malformed) -> tuple[str, Iterator[files.Batch]] | None:
-        path = files.find(self.folder, spec.name)
-        if path is not None:
-            return path.name, files.batches(path, spec.wanted, spec.required, malformed, spec.tabs)
-        if spec.optional:
-            return None
-        expected = ", ".join(spec.name + suffix for suffix in files.SUFFIXES)
-        raise InputError(f"a table is missing: expected one of {expected}", file=str(self.folder))
+    def unlogged(self) -> Export:
+        """The same export for a look ahead, which nobody is told of."""
+        return replace(self, log=IngestLog(), progress=None)
 
-    def _part(self, spec: TableSpec, file: str, batch: files.Batch) -> dict[str, Any]:
-        """The rows of one batch that can be read, by our column names, as arrays; the others are counted."""
-        read: dict[str, Any] = {"row": batch.row}
-        keep = np.ones(len(batch.row), dtype=bool)
+    def pieces(self, spec: TableSpec) -> Iterator[Table]:
+        """The table in pieces, each of one file; at least one of each file. Raises InputError."""
+        spec = self.specs.get(spec.name, spec)
+        for source in self._sources(spec):
+            account = IngestLog()
+            held: list[Part] = []
+            first = True
+            for part in self._told(source, account):
+                held.append(part)
+                if sum(len(each["row"]) for each in held) >= self.rows:
+                    yield _table(spec, source[0], held)
+                    held, first = [], False
+            if held or first:
+                yield _table(spec, source[0], held)
+            self.log.absorb(account)
 
-        def drop(bad: np.ndarray, field: str, reason: str, outcome: Outcome = "rejected") -> None:
-            nonlocal keep
-            self.log.add(file, field, reason, batch.row[bad & keep], outcome)
-            if outcome == "rejected":
-                keep = keep & ~bad
+    def _told(self, source: Source, account: IngestLog) -> Iterator[Part]:
+        """The parts of a file, with `progress` told of every row."""
+        name, parts = source
+        told = 0
+        for part in parts(account):
+            yield part
+            told += len(part["row"])
+            if self.progress:
+                self.progress(len(part["row"]))
+        if self.progress:
+            self.progress(account.read[name] - told)
 
-        blank = np.all([values.is_null().to_numpy(zero_copy_only=False) for values in batch.columns.values()], axis=0)
-        drop(blank, "row", "blank, or with nothing in the columns that are read")
-        for ours, values in batch.columns.items():
-            column = spec.columns[ours]
-            field = batch.names[ours]
-            try:
-                if column.parse == "text":
-                    read[ours] = columns.text(values)
-                    drop(columns.run_away(read[ours], column.lines), field, RUN_AWAY)
-                    if column.only is not None:
-                        drop(~columns.among(read[ours], column.only), field, column.otherwise)
-                else:
-                    parse, reason = PARSERS[column.parse]
-                    read[ours], bad = parse(values)
-                    drop(bad, field, reason, column.unreadable)
-            except columns.Unreadable as error:
-                row = None if error.index is None else int(batch.row[error.index])
-                raise InputError(error.why, file=file, row=row, field=field) from None
-        if keep.all():
-            return read
-        kept = np.flatnonzero(keep)
-        return {
-            ours: values.take(pa.array(kept)) if isinstance(values, pa.Array) else values[kept]
-            for ours, values in read.items()
-        }
+    def _sources(self, spec: TableSpec) -> list[Source]:
+        if self.opener:
+            malformed = files.Malformed()
+            opened = self.opener(spec, malformed)
+            sources = [] if opened is None else [_source(spec, *opened, malformed)]
+        else:
+            sources = [self._file(spec, path) for path in files.find(self.folder, spec.name)]
+        if not sources and not spec.optional:
+            expected = ", ".join(spec.name + suffix for suffix in files.SUFFIXES)
+            raise InputError(f"a table is missing: expected one of {expected}", file=str(self.folder))
+        if not sources:
+            self.log.absent.append(spec.name)
+        return sources
+
+    def _file(self, spec: TableSpec, path: Path) -> Source:
+        def parts(account: IngestLog) -> Iterator[Part]:
+            malformed = files.Malformed()
+            batches = files.batches(path, spec.wanted, spec.required, malformed, spec.tabs)
+            read = read_parts(spec, path.name, batches, malformed, account)
+            if self.shelf is None:
+                yield from read
+                return
+            entry = self.shelf.entry(path, spec)
+            yield from self.shelf.parts(entry, account) if entry in self.shelf else self.shelf.put(entry, read, account)
+
+        return path.name, parts
 
 
-def _frame(spec: TableSpec, parts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """All batches as one frame with every column of `spec`."""
+def _source(spec: TableSpec, file: str, batches: Iterator[files.Batch], malformed: files.Malformed) -> Source:
+    return file, lambda account: read_parts(spec, file, batches, malformed, account)
+
+
+def _table(spec: TableSpec, file: str, parts: Sequence[Part]) -> Table:
+    """All parts as one frame with every column of `spec`."""
     row = np.concatenate([np.empty(0, dtype=np.int64), *(part["row"] for part in parts)])
     data: dict[str, Any] = {"row": row}
     for ours, column in spec.columns.items():
-        chunks = [part[ours] for part in parts if ours in part]
+        chunks = [part[ours] if ours in part else _nothing(column, len(part["row"])) for part in parts]
         if column.parse == "text":
-            data[ours] = columns.categorical(chunks) if chunks else columns.constant(None, len(row))
+            data[ours] = columns.categorical(chunks)
         elif column.parse == "time":
-            read = np.concatenate(chunks) if chunks else np.full(len(row), "NaT", dtype="M8[s]")
+            read = np.concatenate([np.empty(0, dtype="M8[s]"), *chunks])
             data[ours] = pd.Series(read).dt.tz_localize("UTC")
         else:
-            data[ours] = np.concatenate(chunks) if chunks else np.full(len(row), np.nan)
-    return pd.DataFrame(data)
+            data[ours] = np.concatenate([np.empty(0), *chunks])
+    return Table(file, pd.DataFrame(data), frozenset(ours for part in parts for ours in part if ours != "row"))
+
+
+def _nothing(column: Column, rows: int) -> Any:
+    """What stands in a column that the file does not have."""
+    if column.parse == "text":
+        return pa.nulls(rows, pa.dictionary(pa.int32(), pa.string()))
+    return np.full(rows, np.datetime64("NaT", "s") if column.parse == "time" else np.nan)

@@ -224,6 +224,18 @@ def test_snomed_codes_that_synthea_uses_mean_what_synthea_says(real_data: Path) 
 # --- what a clinician would check -----------------------------------------------------------------------------------
 
 
+def test_people_are_seen_by_the_department_of_their_disease(hospital: Hospital) -> None:
+    department = {c.code: c.department for c in tables.load().conditions.values()}
+    visits = hospital["encounters"]
+    planned = visits[visits.ENCOUNTERCLASS.isin(["ambulatory", "outpatient", "inpatient"])]
+    seen = planned.CODE.isin({code for code, _ in filter(None, department.values())})
+    assert 0.1 < seen.mean() < 0.5
+    for code, reason, is_seen in zip(planned.CODE, planned.REASONCODE, seen, strict=True):
+        wanted = department.get(reason)
+        assert is_seen == (wanted is not None)
+        assert wanted is None or code == wanted[0]
+
+
 def test_diabetes_grows_with_age(hospital: Hospital) -> None:
     people = hospital["patients"]
     ill = people.Id.isin(having(hospital, T2DM))

@@ -11,7 +11,7 @@ import pytest
 
 from data.synthetic import write_hospital, writer
 from recommender.loaders import load
-from recommender.records import Records
+from recommender.records import TREATMENT_KINDS, Records
 from recommender.vocabulary import DrugVocabulary
 
 pytestmark = pytest.mark.xdist_group("synthetic fhir")  # one worker makes the shared hospital once
@@ -81,6 +81,7 @@ def test_the_same_treatments_and_the_undated_orders_besides(
         for order in undated.itertuples()
     }
     assert len(undated) > 5
+    assert set(csv["kind"]) == set(TREATMENT_KINDS)
     merged = fhir.merge(csv, how="outer", indicator=True)
     assert not (merged["_merge"] == "right_only").any()
     only = merged[merged["_merge"] == "left_only"]

@@ -67,6 +67,7 @@ def test_treatments(both, uuid):
     care_plans = {event for event in synthea if event[1] == "care_plan"}  # OMOP has none
     going_on = {event for event in synthea if event[1] == "drug" and event[6] == ""}
     assert care_plans and going_on
+    assert {kind for _, kind, *_ in cdm} == {"drug", "procedure", "care_resource"}
     # CDM 5.4 asks for an end: an order that goes on has the last second of the hospital's last day, after all else
     ended = Counter((*event[:6], "2026-10-31 23:59:59+00:00", event[7]) for event in going_on)
     assert cdm == Counter(event for event in synthea if event not in care_plans | going_on) + ended
@@ -107,6 +108,7 @@ def test_every_concept_is_ours_and_used_ids_are_known(folders):
         "procedure_occurrence": "procedure_source_concept_id",
         "measurement": "measurement_source_concept_id",
         "observation": "value_as_concept_id",
+        "visit_occurrence": "visit_source_concept_id",
     }.items():
         used = pd.read_csv(folders["omop"] / f"{name}.csv", dtype=str)[column]
         assert set(used) <= known | ({"0"} if name == "drug_exposure" else set())  # free text has no concept

@@ -55,7 +55,9 @@ def test_the_folder_must_be_one(tmp_path, name):
 
 def test_a_folder_in_place_of_a_file(tmp_path):
     (tmp_path / "treatments.csv").mkdir()
-    with pytest.raises(InputError, match=r"treatments.csv: this is a folder, but a file is needed"):
+    with pytest.raises(
+        InputError, match=r"treatments.csv: this is a folder without a table in it, but a file is needed"
+    ):
         load("csv", tmp_path, vocabulary=None)
 
 

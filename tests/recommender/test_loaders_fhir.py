@@ -144,6 +144,7 @@ def test_every_rejection_has_its_reason(bulk):
         ("CarePlan", "intent", "a suggestion, not an order (proposal)"): (3,),
         ("Condition", "onset", NO_DATE): (4,),
         ("Condition", "verificationStatus", "ruled out (refuted)"): (5,),
+        ("Encounter", "code", "neither a code nor a name"): (1,),  # it still dates what happened during it
         ("Encounter", "status", MISTAKE): (2,),
         ("Immunization", "status", "not given (not-done)"): (2,),
         ("MedicationAdministration", "status", "not given (not-done)"): (2,),
@@ -190,6 +191,7 @@ def test_bundles_whose_resources_refer_to_each_other_by_urn():
         ("own-id", "text:aspirin", "2020-02-02", ""),
     ]
     assert {(f.file, f.reason): f.first_rows for f in records.log.findings} == {
+        ("a.json", "neither a code nor a name"): (2,),  # the encounter
         ("a.json", "a type of resource that is not read"): (5,),
         ("a.json", "an entry of a Bundle without a resource"): (6,),
         ("a.json", "no FHIR resource (it has no resourceType)"): (7,),
@@ -264,7 +266,8 @@ def test_resources_without_an_id(tmp_path):
     records = load("fhir", tmp_path, vocabulary=None)
     assert [e[0] for e in events(records, "treatments")] == [uuid.lower()] * 2
     assert [(f.field, f.reason, f.first_rows) for f in records.log.findings] == [
-        ("patient_id", "patient id missing", (2,))
+        ("code", "neither a code nor a name", (3, 4)),
+        ("patient_id", "patient id missing", (2,)),
     ]
 
 

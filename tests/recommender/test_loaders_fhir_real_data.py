@@ -62,6 +62,7 @@ def test_fhir_bulk_13(real_data, resources):
     assert {f.file.split(".")[0]: f.count for f in log.findings} == {
         **{kind: len(resources[kind]) for kind in others},
         "MedicationRequest": 3,  # repeats
+        "Encounter": 1,  # a repeat
     }
 
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from recommender.loaders.fhir_elements import concept, duration, key, last_moment, moment, text
-from recommender.loaders.fhir_resources import READERS, Event
+from recommender.loaders.fhir_event import Event
+from recommender.loaders.fhir_resources import READERS
 
 SUBJECT = {"subject": {"reference": "Patient/p1"}, "patient": {"reference": "Patient/p1"}}
 DAY = {
@@ -16,6 +17,7 @@ DAY = {
     "Immunization": {"occurrenceDateTime": "2020-01-10"},
     "Procedure": {"performedDateTime": "2020-01-10"},
     "CarePlan": {"period": {"start": "2020-01-10"}},
+    "Encounter": {"period": {"start": "2020-01-10"}},
     "Condition": {"onsetDateTime": "2020-01-10"},
     "AllergyIntolerance": {"onsetDateTime": "2020-01-10"},
     "Observation": {"effectiveDateTime": "2020-01-10", "valueInteger": 3},
@@ -51,6 +53,7 @@ STATUSES = {
     "declined- unknown=",
     "Immunization": "completed= entered-in-error- not-done-",
     "Procedure": "preparation- in-progress> not-done- on-hold> stopped= completed= entered-in-error- unknown=",
+    "Encounter": "planned- arrived> triaged> in-progress> onleave> finished= cancelled- entered-in-error- unknown=",
     "CarePlan": "draft- active> on-hold> revoked= completed= entered-in-error- unknown>",
     "Observation": "registered- preliminary= final= amended= corrected= cancelled- entered-in-error- unknown=",
 }

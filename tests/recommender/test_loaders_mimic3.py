@@ -46,7 +46,7 @@ def test_what_is_coded_is_known_from_discharge_on():
         ("icd9_code", "missing", "rejected"): (5,),
     }
     assert names(records)["icd9cm:413.9"] == "Other and unspecified angina pectoris"
-    assert records.log.absent == ["d_icd_procedures"]
+    assert records.log.absent == ["d_icd_procedures", "services", "transfers"]
 
 
 def test_laboratory_values():

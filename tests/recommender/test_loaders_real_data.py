@@ -27,7 +27,8 @@ def test_mimic_iv_demo(real_data):
     procedures = table(hosp, "procedures_icd")
     done = procedures.drop_duplicates(["subject_id", "chartdate", "icd_code", "icd_version"])
     assert records.n_patients == len(table(hosp, "patients")) == 100
-    assert len(records.treatments) == len(distinct) + len(done)
+    kinds = records.concepts["kind"].iloc[records.treatments["concept_ix"]].value_counts()
+    assert (kinds["drug"], kinds["procedure"]) == (len(distinct), len(done))
     counts = {(f.file.split(".")[0], f.field): f.count for f in records.log.findings if f.outcome == "rejected"}
     assert counts["prescriptions", "drug_type"] == (orders["drug_type"] == "BASE").sum() == 3677
     assert counts["prescriptions", "stop"] == reversed_.sum() == 607

@@ -68,7 +68,7 @@ def test_csv_keeps_what_can_be_used_and_counts_the_rest():
         ("patient_id", "patient id not in the patients file", "rejected"): (6,),
         ("row", REPEATS, "rejected"): (7,),
         ("code", "neither a code nor a name", "rejected"): (8,),
-        ("kind", "not one of drug, procedure, care_plan", "rejected"): (12,),
+        ("kind", "not one of drug, procedure, care_plan, care_resource", "rejected"): (12,),
         ("row", "not as many fields as the header has", "rejected"): (13,),
         ("row", "blank, or with nothing in the columns that are read", "rejected"): (14,),
         ("start", "date is before birth", "rejected"): (15,),
@@ -221,7 +221,7 @@ def test_synthea_of_old(tmp_path):
     ]
     assert len(records.conditions) == 4
     assert len(records.observations) == 0
-    assert records.log.absent == ["observations"]
+    assert records.log.absent == ["encounters", "observations"]
 
 
 # --- MIMIC-IV --------------------------------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recommender.assembly import _repeats, assemble
 from recommender.errors import EngineError, InputError
 from recommender.ingest_log import IngestLog
-from recommender.records import SCHEMA, RawEvents, RawPatients, Records, _repeats, assemble
+from recommender.records import SCHEMA, RawEvents, RawPatients, Records
 
 
 def day(text: str | None) -> pd.Timestamp:
@@ -21,6 +22,7 @@ def people(*ids: str, born: str | None = "1950-01-01", **more: object) -> RawPat
     return RawPatients(
         "people.csv",
         frame.assign(birth_date=pd.Series(day(born), index=frame.index, dtype=SCHEMA["patients"]["birth_date"])),
+        "own" if "as_of" in frame else "one",
     )
 
 

@@ -1,0 +1,356 @@
+"""People, then their events piece by piece in; the validated `Records` out, in memory that no export's size decides.
+
+An event that is taken in is from then on six numbers. With a scratch folder they lie in a file there, mapped into
+memory, and so do the finished tables: the system may drop them from memory whenever it needs the room. What is held
+whole is people and concepts.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+
+from recommender.errors import EngineError, InputError
+from recommender.ingest_log import IngestLog, Outcome
+from recommender.records import SCHEMA, SEXES, TABLE_OF_KIND, TIME, RawEvents, RawPatients, Records, Table
+
+BIRTH_TOLERANCE = pd.Timedelta(days=366)  # some sources know the year of birth only
+BIRTH_UNKNOWN = pd.Timestamp("1900-01-01", tz="UTC")  # since when an allergy without a date and a birth date is known
+PIECE_ROWS = 1 << 20  # events handled at a time unless told otherwise
+DAY, YEAR_DAYS = 86_400, 366
+MISSING = np.iinfo(np.int64).min  # a missing time, in seconds as datetime64 holds it
+SMALLEST_SLAB, LARGEST_SLAB = 1 << 20, 1 << 28  # bytes
+WORDS = ("code", "name", "group", "unit")
+EVENT_TYPES = {
+    "patient_ix": np.int32,
+    "start": np.int64,
+    "stop": np.int64,
+    "value": np.float64,
+    "reported": np.bool_,
+}
+OPTIONAL = {"value": np.nan, "reported": False}
+
+
+def assemble(people: RawPatients, events: Iterable[RawEvents], log: IngestLog) -> Records:
+    """All at once what `Assembly` does piece by piece."""
+    assembly = Assembly(people, log)
+    for raw in events:
+        assembly.add(raw)
+    return assembly.finish()
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Usable events of one file and kind. `columns`: row, described (-> `_descriptions`), and those of EVENT_TYPES."""
+
+    file: str
+    kind: str
+    columns: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.columns["row"])
+
+    def keep(self, good: np.ndarray) -> _Piece:
+        """The events that are good, in the same place."""
+        if good.all():
+            return self
+        kept = int(good.sum())
+        for column in self.columns.values():
+            column[:kept] = column[good]
+        return replace(self, columns={name: column[:kept] for name, column in self.columns.items()})
+
+
+class Assembly:
+    """Resolves ids, rejects what cannot be used (counted, with its reason), and builds `Records`.
+
+    On one clock, every chart is read at the latest start of any usable event; so that one slip of the pen does not age
+    everybody, a start far in the future is rejected. On clocks of their own (`RawPatients.clock`), each person's chart
+    is read at the last thing known of that person. An allergy is never lost to a wrong date.
+    """
+
+    def __init__(
+        self, people: RawPatients, log: IngestLog, scratch: Path | None = None, rows: int = PIECE_ROWS
+    ) -> None:
+        """`rows`: how many events may be worked on at once. Raises InputError when there is no usable person."""
+        self._log, self._rows = log, rows
+        self._room = _Room(scratch)
+        self._clock = people.clock
+        self._patients = _patients(people, log)
+        self._index = pd.Index(self._patients["patient_id"])
+        self._last = _seconds(self._patients["as_of"]) if "as_of" in self._patients else self._nothing_known()
+        self._pieces: list[_Piece] = []
+        self._descriptions: dict[tuple[str, ...], int] = {}  # (kind, code, name, group, unit) -> number
+
+    def _nothing_known(self) -> np.ndarray:
+        return np.full(len(self._patients), MISSING)
+
+    def add(self, raw: RawEvents) -> None:
+        """Take in the events of known patients at possible times."""
+        frame = self._usable(raw)
+        described = frame.reindex(columns=WORDS)
+        number = described.groupby(list(WORDS), observed=True, dropna=False, sort=False).ngroup().to_numpy()
+        first = ~pd.Series(number).duplicated().to_numpy()
+        words = described[first].astype("object").fillna("").itertuples(index=False)
+        known = [self._descriptions.setdefault((raw.kind, *told), len(self._descriptions)) for told in words]
+        lookup = np.empty(len(known), dtype=np.int32)
+        lookup[number[first]] = known
+        columns = {
+            "row": frame["row"].to_numpy(np.int64),
+            "described": lookup[number],
+            "patient_ix": frame["patient_ix"].to_numpy(np.int32),
+            "start": _seconds(frame["start"]),
+            "stop": _seconds(frame["stop"]),
+        }
+        for name in OPTIONAL.keys() & set(frame):
+            columns[name] = frame[name].to_numpy(EVENT_TYPES[name])
+        np.maximum.at(self._last, columns["patient_ix"], columns["start"])
+        kept = {name: self._room.keep(column) for name, column in columns.items()}
+        self._pieces.append(_Piece(raw.file, raw.kind, kept))
+
+    def finish(self) -> Records:
+        """Raises InputError when nothing usable is left, EngineError when a row is not accounted for."""
+        if self._on_own_clocks():
+            born, unknown = _seconds(self._patients["birth_date"]), self._last == MISSING
+            last = np.where(unknown, np.where(born == MISSING, self._last.max(), born), self._last)
+        else:
+            self._drop_future(_latest_believable(self._pieces))
+            latest = max((piece.columns["start"].max() for piece in self._pieces if len(piece)), default=None)
+            if latest is None:
+                raise InputError(f"no usable event, so there is nothing to learn from{self._log.main_reason}")
+            last = np.full(len(self._patients), latest)
+        patients = self._patients.assign(as_of=_times(last))
+        concepts, concept_of, usual_unit = self._concepts()
+        tables = {table: self._table(table, concept_of, usual_unit) for table in get_args(Table)}
+        self._log.check()
+        return Records(
+            patients=patients[list(SCHEMA["patients"])].astype(SCHEMA["patients"]),
+            concepts=concepts,
+            log=self._log,
+            **tables,
+        )
+
+    def _on_own_clocks(self) -> bool:
+        if self._clock != "told by the dates":
+            return self._clock == "own"
+        known = self._last[self._last != MISSING]
+        return bool((known > _tomorrow()).sum() > len(known) / 2)
+
+    def _usable(self, raw: RawEvents) -> pd.DataFrame:
+        """The rows of `raw` that belong to a known patient at a possible time, with `patient_ix` (int32) added."""
+        frame = raw.frame.assign(patient_ix=_positions(raw.frame["patient_id"], self._index))
+
+        def settle(bad: pd.Series, field: str, reason: str, instead: pd.Series | None = None) -> None:
+            """Reject the bad rows, or put `instead` in their field."""
+            nonlocal frame
+            if not bad.any():
+                return
+            outcome: Outcome = "rejected" if instead is None else "set aside"
+            self._log.add(raw.file, field, reason, frame.loc[bad, "row"], outcome)
+            frame = frame[~bad] if instead is None else frame.assign(**{field: frame[field].where(~bad, instead)})
+
+        settle(frame["patient_id"].isna() | (frame["patient_id"] == ""), "patient_id", "patient id missing")
+        settle(frame["patient_ix"] < 0, "patient_id", "patient id not in the patients file")
+        born = pd.Series(self._patients["birth_date"].array[frame["patient_ix"].to_numpy()], index=frame.index)
+        # a wrong date must not hide an allergy: it counts as known since birth, and as still there
+        always = born.fillna(BIRTH_UNKNOWN) if raw.kind == "allergy" else None
+        never = pd.Series(pd.NaT, index=frame.index, dtype=TIME) if raw.kind == "allergy" else None
+        settle(frame["start"].isna(), "start", "date missing", always)
+        too_early = frame["start"] < born.reindex(frame.index) - BIRTH_TOLERANCE
+        settle(too_early, "start", "date is before birth", always)
+        settle(frame["stop"] < frame["start"], "stop", "stop is before start", never)
+        return frame
+
+    def _drop_future(self, latest: int) -> None:
+        born = _seconds(self._patients["birth_date"].fillna(BIRTH_UNKNOWN))
+        for place, piece in enumerate(self._pieces):
+            late = piece.columns["start"] > latest
+            if not late.any():
+                continue
+            outcome: Outcome = "set aside" if piece.kind == "allergy" else "rejected"
+            self._log.add(piece.file, "start", "date lies in the future", piece.columns["row"][late], outcome)
+            if outcome == "set aside":
+                piece.columns["start"][late] = born[piece.columns["patient_ix"][late]]
+            else:
+                self._pieces[place] = piece.keep(~late)
+
+    def _concepts(self) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+        """The table of distinct (kind, code), in order of kind then code, each as most of its events describe it.
+
+        And for each description: its concept (n_descriptions,) int32, and whether its unit is that concept's, bool.
+        """
+        counts = np.zeros(len(self._descriptions), dtype=np.int64)
+        for piece in self._pieces:
+            counts += np.bincount(piece.columns["described"], minlength=len(counts))
+        described = pd.DataFrame(list(self._descriptions), columns=["kind", *WORDS], dtype="str")
+        described = described.assign(rows=counts, number=range(len(counts)))
+        # of two names as frequent, the one that comes later in the alphabet: METFORMIN stands before Metformin
+        described = described.sort_values(
+            ["kind", "code", "rows", *WORDS[1:]], ascending=[True, True, False, False, True, True]
+        )
+        used = described["rows"].groupby([described["kind"], described["code"]], sort=False).transform("sum") > 0
+        described = described[used]
+        new = ~described.duplicated(["kind", "code"])
+        concepts = described[new].reset_index(drop=True)
+        concept = new.cumsum().to_numpy() - 1
+        number = described["number"].to_numpy()
+        concept_of = np.full(len(counts), -1, dtype=np.int32)
+        concept_of[number] = concept
+        in_usual_unit = np.zeros(len(counts), dtype=bool)
+        in_usual_unit[number] = described["unit"].to_numpy() == concepts["unit"].to_numpy()[concept]
+        return concepts[list(SCHEMA["concepts"])].astype(SCHEMA["concepts"]), concept_of, in_usual_unit
+
+    def _table(self, name: Table, concept_of: np.ndarray, in_usual_unit: np.ndarray) -> pd.DataFrame:
+        """The events of a table without those in another unit than most of their code's (numbers in two units must not
+        mix) and without repeats. Its pieces are given up."""
+        pieces = []
+        for piece in [piece for piece in self._pieces if TABLE_OF_KIND[piece.kind] == name]:
+            usual = in_usual_unit[piece.columns["described"]]
+            reason = "not the unit that most rows of this code have"
+            self._log.add(piece.file, "unit", reason, piece.columns["row"][~usual])
+            kept = piece.keep(usual)
+            kept.columns["described"][:] = concept_of[kept.columns["described"]]
+            pieces.append(kept)
+        self._pieces = [piece for piece in self._pieces if TABLE_OF_KIND[piece.kind] != name]
+        return self._joined(name, self._without_repeats(pieces))
+
+    def _without_repeats(self, pieces: Sequence[_Piece]) -> list[_Piece]:
+        """Repeats are of one patient, so some of the patients are looked at at a time."""
+        flags = [np.zeros(len(piece), dtype=bool) for piece in pieces]
+        names = ["described", *(name for name in EVENT_TYPES if any(name in piece.columns for piece in pieces))]
+        parts = -(-sum(map(len, pieces)) // self._rows)
+        for part in range(parts):
+            mine = [np.flatnonzero(piece.columns["patient_ix"] % parts == part) for piece in pieces]
+            compared = pd.DataFrame(
+                {
+                    name: np.concatenate([_column(p, name)[m] for p, m in zip(pieces, mine, strict=True)])
+                    for name in names
+                }
+            )
+            repeats = _repeats(compared)
+            for flag, where in zip(flags, mine, strict=True):
+                flag[where], repeats = repeats[: len(where)], repeats[len(where) :]
+        reason = "repeats an earlier row (same patient, code, times and value)"
+        for piece, repeat in zip(pieces, flags, strict=True):
+            self._log.add(piece.file, "row", reason, piece.columns["row"][repeat])
+            self._log.count_kept(piece.file, int((~repeat).sum()))
+        return [piece.keep(~repeat) for piece, repeat in zip(pieces, flags, strict=True)]
+
+    def _joined(self, name: Table, pieces: Sequence[_Piece]) -> pd.DataFrame:
+        columns: dict[str, Any] = {}
+        for column, dtype in SCHEMA[name].items():
+            source = "described" if column == "concept_ix" else column
+            whole = self._room.empty(sum(map(len, pieces)), EVENT_TYPES.get(source, np.int32))
+            at = 0
+            for piece in pieces:
+                whole[at : at + len(piece)] = _column(piece, source)
+                at += len(piece)
+            columns[column] = _times(whole) if dtype == TIME else whole
+        return pd.DataFrame(columns, copy=False)
+
+
+class _Room:
+    """Where arrays stand: in memory, or in unnamed files of the scratch folder that go when the arrays do."""
+
+    def __init__(self, scratch: Path | None) -> None:
+        self._scratch = scratch
+        self._slab = np.empty(0, dtype=np.uint8)  # what is left of the last file; many arrays share one
+        self._size = SMALLEST_SLAB
+
+    def empty(self, length: int, dtype: Any) -> np.ndarray:
+        if self._scratch is None:
+            return np.empty(length, dtype=dtype)
+        size = length * np.dtype(dtype).itemsize
+        taken = -(-size // 8) * 8
+        if taken > len(self._slab):
+            self._slab = self._new_slab(max(taken, self._size))
+            self._size = min(2 * self._size, LARGEST_SLAB)
+        array, self._slab = self._slab[:size].view(dtype), self._slab[taken:]
+        return array
+
+    def _new_slab(self, size: int) -> np.ndarray:
+        try:
+            with tempfile.TemporaryFile(dir=self._scratch) as file:
+                os.posix_fallocate(file.fileno(), 0, size)  # a full disk is told here, and not by a crash later
+                return np.memmap(file, dtype=np.uint8, mode="r+", shape=(size,)).view(np.ndarray)
+        except OSError as error:
+            raise EngineError(f"events cannot be kept in {self._scratch}: {error.strerror}") from None
+
+    def keep(self, array: np.ndarray) -> np.ndarray:
+        kept = self.empty(len(array), array.dtype)
+        kept[:] = array
+        return kept
+
+
+def _patients(people: RawPatients, log: IngestLog) -> pd.DataFrame:
+    frame = people.frame
+    identified = frame["patient_id"].fillna("").astype(str).str.strip() != ""
+    log.add(people.file, "patient_id", "patient id missing", frame.loc[~identified, "row"])
+    frame = frame[identified]
+    again = frame["patient_id"].duplicated()
+    log.add(people.file, "patient_id", "the same patient id as an earlier row", frame.loc[again, "row"])
+    frame = frame[~again].reset_index(drop=True)
+    if frame.empty:
+        raise InputError(f"no patient in this file can be used{log.main_reason}", file=people.file)
+    log.count_kept(people.file, len(frame))
+    unknown = ~frame["sex"].isin(SEXES)
+    if unknown.any():
+        raise EngineError(f"a loader gave sexes outside {SEXES}")
+    return frame.assign(patient_id=frame["patient_id"].astype("str"), site=frame.get("site", ""))
+
+
+def _latest_believable(pieces: Sequence[_Piece]) -> int:
+    """Tomorrow, or a year after all but a thousandth of the starts: de-identified data may be set in the future."""
+    limit = _tomorrow()
+    if all(piece.columns["start"].max(initial=limit) <= limit for piece in pieces):
+        return limit
+    first = min(int(piece.columns["start"].min()) for piece in pieces if len(piece)) // DAY
+    days = np.zeros(0, dtype=np.int64)
+    for piece in pieces:
+        more = np.bincount(piece.columns["start"] // DAY - first, minlength=len(days))
+        more[: len(days)] += days
+        days = more
+    usual = first + int(np.searchsorted(days.cumsum(), int(0.999 * (days.sum() - 1)), side="right"))
+    return max(limit, (usual + 1 + YEAR_DAYS) * DAY)
+
+
+def _tomorrow() -> int:
+    return int(pd.Timestamp.now("UTC").timestamp()) + DAY
+
+
+def _positions(ids: pd.Series, index: pd.Index) -> np.ndarray:
+    """Where each id (n,) stands in `index`, -1 where it does not."""
+    if isinstance(ids.dtype, pd.CategoricalDtype):
+        codes, uniques = ids.cat.codes.to_numpy(), ids.cat.categories
+    else:
+        codes, uniques = pd.factorize(ids)
+    lookup = np.append(index.get_indexer(pd.Index(uniques)), -1).astype(np.int32)  # code -1 (missing) -> -1
+    return lookup[codes]
+
+
+def _repeats(table: pd.DataFrame) -> np.ndarray:
+    """Which rows (n,) bool equal an earlier one. A hash tells the few that might; only those are compared."""
+    suspects = pd.util.hash_pandas_object(table, index=False).duplicated(keep=False).to_numpy()
+    repeats = suspects.copy()
+    repeats[suspects] = table[suspects].duplicated().to_numpy()
+    return repeats
+
+
+def _column(piece: _Piece, name: str) -> np.ndarray:
+    """Throughout what stands in OPTIONAL, where a source has no such column."""
+    return piece.columns[name] if name in piece.columns else np.full(len(piece), OPTIONAL[name])
+
+
+def _seconds(times: pd.Series) -> np.ndarray:  # int64 seconds since 1970; missing is MISSING
+    return times.to_numpy(dtype="datetime64[s]").astype(np.int64)
+
+
+def _times(seconds: np.ndarray) -> pd.Series:
+    """Seconds since 1970 as UTC times, without a copy."""
+    return pd.Series(pd.array(seconds, dtype=TIME, copy=False), copy=False)

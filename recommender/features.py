@@ -14,7 +14,9 @@ Race and ethnicity are never columns: they are kept in `Records` only to measure
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -23,11 +25,16 @@ import pandas as pd
 from scipy import sparse
 
 from recommender.errors import TrainingError
-from recommender.records import Records
+from recommender.moments import MISSING, Moments, now
+from recommender.records import TREATMENT_KINDS, Records
+from recommender.vocabulary.conditions import ConditionVocabulary
 
 HALF_LIFE_DAYS = 3 * 365.25
 FLOOR = 0.5
+RECENT_SECONDS = 86_400
 DAYS_PER_YEAR = 365.2425
+# blocks that tell what stands in the others in another way: which drugs go on, which classes and groups are there
+DERIVED = ("running", "recent", "reported", "classes", "running_classes", "condition_groups")
 MIN_TARGET_PATIENTS = 3  # fewer patients than this teach nothing about when to suggest a treatment
 AGE_BANDS = (0, 1, 5, 12, 18, 30, 40, 50, 60, 70, 80, 90)  # lower edges, years
 
@@ -81,6 +88,21 @@ class ColumnIndex:
         position[self.targets] = np.arange(len(self.targets), dtype=np.int32)
         return position
 
+    @property
+    def n_plain(self) -> int:
+        """How many columns come before those that say the same anew (DERIVED): all of the plain ones."""
+        return min([b.start for b in self.blocks if b.name in DERIVED], default=len(self))
+
+    @cached_property
+    def target_kinds(self) -> tuple[str, ...]:
+        """The kinds of treatment that may be suggested."""
+        found = {self.columns[ix].kind for ix in self.targets}
+        return tuple(kind for kind in TREATMENT_KINDS if kind in found)
+
+    def targets_of(self, kinds: Collection[str]) -> np.ndarray:  # (n,) int32
+        """The targets that are of one of these kinds, ascending."""
+        return np.array([ix for ix in self.targets if self.columns[ix].kind in kinds], dtype=np.int32)
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "columns": [[c.code, c.kind, c.name, c.group] for c in self.columns],
@@ -103,13 +125,15 @@ class PatientMatrix:
 
     Weights are exact in float16, so a row can be published in half the space and still be the row that was scored.
     `later` (n_patients, n_targets) CSR float32 of ones with sorted indices: which targets began after the moment at
-    which the row was read. None where the row is all that is known, and what it holds is itself what is learned.
+    which the row was read and are not in the row. None where the row is all that is known, and what it holds is itself
+    what is learned. `began`: as `later`, with what is in the row and began again.
     """
 
     rows: sparse.csr_matrix
     index: ColumnIndex
     patient_ids: np.ndarray
     later: sparse.csr_matrix | None = None
+    began: sparse.csr_matrix | None = None
 
     @property
     def n_patients(self) -> int:
@@ -135,18 +159,52 @@ class PatientMatrix:
         later = sparse.csr_matrix((self.later.data, columns, self.later.indptr), shape=self.rows.shape)
         return sparse.csr_matrix(self.rows.maximum(later))
 
+    @property
+    def plain(self) -> PatientMatrix:
+        """Without the blocks that say the same anew (DERIVED)."""
+        n = self.index.n_plain
+        index = ColumnIndex(
+            self.index.columns[:n], tuple(b for b in self.index.blocks if b.stop <= n), self.index.targets
+        )
+        return replace(self, rows=sparse.csr_matrix(self.rows[:, :n]), index=index)
+
     def take(self, patient_ixs: np.ndarray) -> PatientMatrix:
-        later = None if self.later is None else self.later[patient_ixs]
-        return PatientMatrix(self.rows[patient_ixs], self.index, self.patient_ids[patient_ixs], later)
+        later, began = (part if part is None else part[patient_ixs] for part in (self.later, self.began))
+        return PatientMatrix(self.rows[patient_ixs], self.index, self.patient_ids[patient_ixs], later, began)
+
+    def with_targets(self, positions: np.ndarray) -> PatientMatrix:
+        """The same, with only these of its targets; positions (n,) ascending."""
+        later, began = (part if part is None else part[:, positions] for part in (self.later, self.began))
+        index = replace(self.index, targets=self.index.targets[positions])
+        return replace(self, index=index, later=later, began=began)
 
 
-def build_matrix(records: Records, min_target_patients: int = MIN_TARGET_PATIENTS) -> PatientMatrix:
-    """Treatments | conditions | allergies | demographics | baseline, side by side; events after `as_of` are not seen.
+def build_matrix(
+    records: Records,
+    min_target_patients: int = MIN_TARGET_PATIENTS,
+    kinds: Collection[str] = TREATMENT_KINDS,
+    moments: Moments | None = None,
+    hidden: np.ndarray | None = None,
+) -> PatientMatrix:
+    """A row for each patient, of what is known at `as_of`; or one for each moment, of what was known then.
 
-    Treatments that fewer than `min_target_patients` patients had stay as input columns but are never suggested.
-    Raises TrainingError when no treatment can be suggested.
+    The columns are the same at any moments, so a model learned from moments of the past scores the rows of today.
+    At `moments`, `later` holds what began between `known_until` and `followed_until` and was not on the chart by then;
+    what is only reported (see `Records`) did not begin when it was told. `hidden` (n_treatments,) bool: events that no
+    row shows. Treatments that fewer than `min_target_patients` patients had, or that are of no kind in `kinds`, stay as
+    input columns but are never suggested. Raises TrainingError when no treatment can be suggested.
     """
-    as_of = records.patients["as_of"]
+    at = now(records) if moments is None else moments
+    treated = _treated(records)  # (n_concepts,) patients
+    kind = records.concepts["kind"].to_numpy()
+    named = np.flatnonzero(treated)
+    targets = np.flatnonzero((treated[named] >= min_target_patients) & np.isin(kind[named], list(kinds)))
+    if not len(targets):
+        raise TrainingError(
+            f"no treatment ({', '.join(kinds)}) was given to {min_target_patients} or more of the "
+            f"{records.n_patients:,} patients, so there is nothing to learn a suggestion from"
+        )
+    common = named[(treated[named] >= min_target_patients) & (kind[named] == "drug")]
     parts: list[sparse.csr_matrix] = []
     columns: list[Column] = []
     blocks: list[Block] = []
@@ -156,54 +214,189 @@ def build_matrix(records: Records, min_target_patients: int = MIN_TARGET_PATIENT
         blocks.append(Block(name, len(columns), len(columns) + len(described)))
         columns.extend(described)
 
-    for name in ("treatments", "conditions", "allergies"):
-        add(name, *_event_block(records, getattr(records, name), as_of))
-    add("demographics", *_demographics(records.patients))
-    everyone = sparse.csr_matrix(np.ones((records.n_patients, 1), dtype=np.float32))
+    shown = _charted(records, records.treatments, at, hidden)
+    add("treatments", *_by_concept(records, shown, named))
+    drugs = shown.where(kind[shown.concept_ix] == "drug")
+    conditions = _charted(records, records.conditions, at)
+    add("conditions", *_by_concept(records, conditions, _ever(records, records.conditions)))
+    allergies = _charted(records, records.allergies, at)
+    add("allergies", *_by_concept(records, allergies, _ever(records, records.allergies)))
+    add("demographics", *_demographics(records.patients, at))
+    everyone = sparse.csr_matrix(np.ones((len(at), 1), dtype=np.float32))
     add("baseline", everyone, [Column("baseline", "baseline", "how common it is overall", "")])
+    for name, which in (("running", drugs.running), ("recent", drugs.recent), ("reported", drugs.reported)):
+        add(name, *_by_concept(records, drugs.where(which), common, name))
+    classes = _drug_classes(records)
+    add("classes", *_by_group(drugs, classes, "class"))
+    add("running_classes", *_by_group(drugs.where(drugs.running), classes, "running_class"))
+    add("condition_groups", *_by_group(conditions, _condition_groups(records), "condition_group"))
 
     rows = sparse.hstack(parts, format="csr", dtype=np.float32)
     rows.sort_indices()
-    treated = np.bincount(parts[0].indices, minlength=parts[0].shape[1])
-    targets = np.flatnonzero(treated >= min_target_patients).astype(np.int32)
-    if not len(targets):
-        raise TrainingError(
-            f"no treatment was given to {min_target_patients} or more of the {records.n_patients:,} patients, "
-            "so there is nothing to learn a suggestion from"
-        )
-    ids = records.patients["patient_id"].to_numpy(dtype=object)
-    return PatientMatrix(sparse.csr_matrix(rows), ColumnIndex(tuple(columns), tuple(blocks), targets), ids)
+    index = ColumnIndex(tuple(columns), tuple(blocks), targets.astype(np.int32))
+    ids = records.patients["patient_id"].to_numpy(dtype=object)[at.patient_ix]
+    began = None if moments is None else _began(records, at, named[targets])
+    later = began if began is None else _new(began, parts[0][:, targets])
+    return PatientMatrix(sparse.csr_matrix(rows), index, ids, later, began)
 
 
-def _event_block(records: Records, events: pd.DataFrame, as_of: pd.Series) -> tuple[sparse.csr_matrix, list[Column]]:
-    """Weights (n_patients, n_concepts of this table) by the formula above, and what each column means."""
-    patient = events["patient_ix"].to_numpy()
-    now = _seconds(as_of)[patient]
-    start, stop = _seconds(events["start"]), _seconds(events["stop"])
-    running = events["stop"].isna().to_numpy() | (stop > now)
-    seen = start <= now
-    days = np.where(running, 0, now - stop) / 86_400
-    event_weight = np.maximum(FLOOR, np.exp2(-days / HALF_LIFE_DAYS)).astype(np.float32)
+@dataclass(frozen=True)
+class _Charted:
+    """Events that a chart shows at its moment. All (n,): row int64 (the moment), concept_ix int32, weight float32, and
+    whether it goes on, is among the last that began (within RECENT_SECONDS), and was only reported, bool."""
 
-    concept = events["concept_ix"].to_numpy()
-    present = np.flatnonzero(np.bincount(concept[seen], minlength=len(records.concepts)))
-    column_of = np.full(len(records.concepts), -1, dtype=np.int32)
-    column_of[present] = np.arange(len(present), dtype=np.int32)
-    shape = (records.n_patients, len(present))
-    block = sparse.csr_matrix((event_weight[seen], (patient[seen], column_of[concept[seen]])), shape=shape)
-    # float16 keeps 11 significant bits: plenty for a weight, and exact to publish
-    block.data = np.minimum(block.data, 1).astype(np.float16).astype(np.float32)
-    described = records.concepts.iloc[present]
+    n_rows: int
+    row: np.ndarray
+    concept_ix: np.ndarray
+    weight: np.ndarray
+    running: np.ndarray
+    recent: np.ndarray
+    reported: np.ndarray
+
+    def where(self, which: np.ndarray) -> _Charted:
+        arrays = (self.row, self.concept_ix, self.weight, self.running, self.recent, self.reported)
+        return _Charted(self.n_rows, *(array[which] for array in arrays))
+
+
+def _charted(records: Records, events: pd.DataFrame, at: Moments, hidden: np.ndarray | None = None) -> _Charted:
+    row, event = at.rows_of(events["patient_ix"].to_numpy())
+    start, stop = _seconds(events["start"])[event], _seconds(events["stop"])[event]
+    known_until = at.known_until[row]
+    seen = start < known_until
+    if hidden is not None:
+        seen &= ~hidden[event]
+    row, event, start, stop, known_until = (array[seen] for array in (row, event, start, stop, known_until))
+    running = (stop == MISSING) | (stop >= known_until)
+    days = np.where(running, 0, known_until - stop) / 86_400
+    return _Charted(
+        n_rows=len(at),
+        row=row,
+        concept_ix=events["concept_ix"].to_numpy()[event],
+        weight=np.maximum(FLOOR, np.exp2(-days / HALF_LIFE_DAYS)).astype(np.float32),
+        running=running,
+        recent=start >= _latest(row, start, len(at))[row] - RECENT_SECONDS,
+        reported=events["reported"].to_numpy()[event] if "reported" in events else np.zeros(len(event), dtype=bool),
+    )
+
+
+def _latest(row: np.ndarray, start: np.ndarray, n_rows: int) -> np.ndarray:  # (n_rows,) int64
+    latest = np.full(n_rows, MISSING)
+    np.maximum.at(latest, row, start)
+    return latest
+
+
+def _by_concept(
+    records: Records, events: _Charted, concepts: np.ndarray, state: str = ""
+) -> tuple[sparse.csr_matrix, list[Column]]:
+    """Weights by the formula above, (n_rows, len(concepts)), of events of `concepts`; and what each column means.
+
+    `state`: what the block says of its concepts; then the weight is 1.
+    """
+    column_of = np.full(len(records.concepts), -1, dtype=np.int64)
+    column_of[concepts] = np.arange(len(concepts))
+    known = events.where(column_of[events.concept_ix] >= 0)
+    weight = np.ones_like(known.weight) if state else known.weight
+    part = sparse.csr_matrix(
+        (weight, (known.row, column_of[known.concept_ix])), shape=(events.n_rows, len(concepts)), dtype=np.float32
+    )
+    described = records.concepts.iloc[concepts]
     columns = [
-        Column(c.code, c.kind, c.name, c.group)
+        Column(f"{state}:{c.code}" if state else c.code, state or c.kind, c.name, c.group)
         for c in described[["code", "kind", "name", "group"]].itertuples(index=False)
     ]
-    return block, columns
+    return _at_most_one(part), columns
 
 
-def _demographics(patients: pd.DataFrame) -> tuple[sparse.csr_matrix, list[Column]]:
-    """Sex and age band at `as_of`, one column each; someone whose sex or birth date is unknown has neither."""
-    years = ((patients["as_of"] - patients["birth_date"]).dt.total_seconds() / 86_400 / DAYS_PER_YEAR).to_numpy()
+def _by_group(events: _Charted, groups: _Groups, kind: str) -> tuple[sparse.csr_matrix, list[Column]]:
+    """1 (n_rows, n_groups) where an event's concept is in the group."""
+    ones = np.ones(len(events.row), dtype=np.float32)
+    shape = (events.n_rows, groups.members.shape[0])
+    part = sparse.csr_matrix((ones, (events.row, events.concept_ix)), shape=shape) @ groups.members
+    return _at_most_one(part), [Column(f"{kind}:{code}", kind, name, "") for code, name in groups.names]
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """names: (code, name) of each group; members (n_concepts, n_groups) CSR float32 of ones."""
+
+    names: list[tuple[str, str]]
+    members: sparse.csr_matrix
+
+
+def _groups(of: Sequence[Sequence[str]], name: Callable[[str], str]) -> _Groups:
+    """`of`: the groups of each concept."""
+    codes = sorted({group for groups in of for group in groups})
+    place = {code: ix for ix, code in enumerate(codes)}
+    pairs = [(concept, place[group]) for concept, groups in enumerate(of) for group in groups]
+    concept, group = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    members = sparse.csr_matrix((np.ones(len(pairs), np.float32), (concept, group)), shape=(len(of), len(codes)))
+    return _Groups([(code, name(code)) for code in codes], members)
+
+
+def _drug_classes(records: Records) -> _Groups:
+    concepts = records.concepts[["kind", "group"]].itertuples(index=False)
+    return _groups([(c.group,) if c.kind == "drug" and c.group else () for c in concepts], str)
+
+
+def _condition_groups(records: Records) -> _Groups:
+    vocabulary = ConditionVocabulary.load()
+    concepts = records.concepts[["kind", "code"]].itertuples(index=False)
+    return _groups([vocabulary.groups(c.code) if c.kind == "condition" else () for c in concepts], vocabulary.name)
+
+
+def _ever(records: Records, events: pd.DataFrame) -> np.ndarray:
+    """The concepts (n,) of a table that any chart shows today."""
+    seen = _seconds(events["start"]) < now(records).known_until[events["patient_ix"]]
+    return np.flatnonzero(np.bincount(events["concept_ix"].to_numpy()[seen], minlength=len(records.concepts)))
+
+
+def _treated(records: Records) -> np.ndarray:
+    """How many patients (n_concepts,) have each treatment on their chart today."""
+    events = records.treatments
+    seen = _seconds(events["start"]) < now(records).known_until[events["patient_ix"]]
+    patient, concept = (events[name].to_numpy()[seen] for name in ("patient_ix", "concept_ix"))
+    shape = (records.n_patients, len(records.concepts))
+    had = sparse.csr_matrix((np.ones(len(patient), dtype=bool), (patient, concept)), shape=shape)
+    return np.bincount(had.indices, minlength=shape[1])
+
+
+def _began(records: Records, at: Moments, targets: np.ndarray) -> sparse.csr_matrix:
+    """Which target concepts (n_moments, n_targets) began in the time that followed, again or for the first time."""
+    events = records.treatments
+    row, event = at.rows_of(events["patient_ix"].to_numpy())
+    start = _seconds(events["start"])[event]
+    target_of = np.full(len(records.concepts), -1, dtype=np.int64)
+    target_of[targets] = np.arange(len(targets))
+    target = target_of[events["concept_ix"].to_numpy()[event]]
+    began = (start >= at.known_until[row]) & (start < at.followed_until[row]) & (target >= 0)
+    began &= ~events["reported"].to_numpy()[event]
+    shape = (len(at), len(targets))
+    later = sparse.csr_matrix((np.ones(began.sum(), dtype=np.float32), (row[began], target[began])), shape=shape)
+    later.sum_duplicates()
+    later.data[:] = 1
+    return later
+
+
+def _new(began: sparse.csr_matrix, had: sparse.csr_matrix) -> sparse.csr_matrix:
+    """What of it was not `had`; both (n_moments, n_targets)."""
+    new = sparse.csr_matrix(began - began.multiply(had != 0))
+    new.eliminate_zeros()
+    new.sort_indices()
+    return new
+
+
+def _at_most_one(part: sparse.csr_matrix) -> sparse.csr_matrix:
+    """float16 keeps 11 significant bits: plenty for a weight, and exact to publish."""
+    part.sum_duplicates()
+    part.data = np.minimum(part.data, 1).astype(np.float16).astype(np.float32)
+    return part
+
+
+def _demographics(patients: pd.DataFrame, at: Moments) -> tuple[sparse.csr_matrix, list[Column]]:
+    """Sex and age band at the moment, one column each; someone whose sex or birth date is unknown has neither."""
+    patients = patients.iloc[at.patient_ix]
+    born = _seconds(patients["birth_date"])
+    years = np.where(born == MISSING, np.nan, (at.known_until - born) / (86_400 * DAYS_PER_YEAR))
     band = np.searchsorted(AGE_BANDS, np.nan_to_num(years, nan=-1.0), side="right") - 1  # -1: unknown
     labels = ["under 1", *(f"{low}-{high - 1}" for low, high in pairwise(AGE_BANDS[1:])), f"{AGE_BANDS[-1]}+"]
     columns = [Column(f"age:{label}", "age", f"age {label}", "") for label in labels]

@@ -1,4 +1,4 @@
-"""A fitted model and patient rows in, each patient's exact best n treatments out: the only place that ranks.
+"""A fitted model and patient rows in, each patient's exact best treatments out: the only place that ranks.
 
 Scores that are not finite are dropped, treatments already in the row are dropped, ties go to the lower column, and a
 list is shorter than n rather than padded. Patients are scored in blocks, so no patients x treatments matrix is ever
@@ -7,7 +7,7 @@ whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numba
@@ -15,6 +15,7 @@ import numpy as np
 
 from recommender.features import PatientMatrix
 from recommender.models.base import Model
+from recommender.records import TREATMENT_KINDS
 
 BLOCK_ROWS = 512  # 512 patients x 500 targets of float32 fill 1 MB: the block stays in a core's cache
 
@@ -35,23 +36,43 @@ class TopN:
         return self.columns[part], self.scores[part]
 
 
-def top_n(model: Model, matrix: PatientMatrix, n: int, *, progress: Callable[[int], None] | None = None) -> TopN:
-    """The n best new treatments of every patient. `progress` is told the number of patients newly done."""
-    targets, target_of = matrix.index.targets, matrix.index.target_of_column
-    picked = np.empty((matrix.n_patients, n), dtype=np.int32)
-    scores = np.empty((matrix.n_patients, n), dtype=np.float32)
-    lengths = np.empty(matrix.n_patients, dtype=np.int64)
+def top_n(
+    model: Model,
+    matrix: PatientMatrix,
+    n: int,
+    *,
+    of: Collection[str] = TREATMENT_KINDS,
+    per_kind: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> TopN:
+    """Every patient's n best new treatments of the kinds `of`, together with the `per_kind` best of each kind.
+
+    So what a list holds of one kind is the beginning of that kind's own ranking. `progress` is told the number of
+    patients newly done.
+    """
+    index, target_of = matrix.index, matrix.index.target_of_column
+    kinds = np.array([TREATMENT_KINDS.index(index.columns[ix].kind) for ix in index.targets])
+    wanted = np.isin(kinds, [TREATMENT_KINDS.index(kind) for kind in of])
+    found = []
     for start in range(0, matrix.n_patients, BLOCK_ROWS):
-        block = slice(start, min(start + BLOCK_ROWS, matrix.n_patients))
-        rows = matrix.rows[block]
-        best_of_block(
-            model.score(rows), rows.indptr, rows.indices, target_of, picked[block], scores[block], lengths[block]
-        )
+        rows = matrix.rows[start : start + BLOCK_ROWS]
+        scores = model.score(rows)
+        found.append(best_of_block(scores, rows.indptr, rows.indices, target_of, kinds, wanted, n, per_kind))
         if progress:
-            progress(block.stop - block.start)
-    kept = np.arange(n) < lengths[:, None]
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    return TopN(indptr, targets[picked[kept]], scores[kept])
+            progress(rows.shape[0])
+    lengths, picked, best = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return TopN(np.concatenate([[0], np.cumsum(lengths)]), index.targets[picked], best)
+
+
+@numba.njit(cache=True, nogil=True)
+def places(scores: np.ndarray, n: int) -> np.ndarray:
+    """The n best targets of each row (n_rows, n) int64, best first and -1 beyond what is finite."""
+    found = np.full((scores.shape[0], n), -1)
+    pool, best, best_scores = np.arange(scores.shape[1]), np.empty(n, np.int64), np.empty(n, scores.dtype)
+    for row in range(len(scores)):
+        length = _best(scores[row], pool, n, best, best_scores)
+        found[row, :length] = best[:length]
+    return found
 
 
 @numba.njit(cache=True, nogil=True)
@@ -60,34 +81,80 @@ def best_of_block(
     indptr: np.ndarray,
     indices: np.ndarray,
     target_of: np.ndarray,
-    picked: np.ndarray,
-    scores: np.ndarray,
-    lengths: np.ndarray,
-) -> None:
-    """Fill each row's best targets into `picked` and `scores` (n_rows, n) and how many there are into `lengths`.
+    kind_of: np.ndarray,
+    wanted: np.ndarray,
+    n: int,
+    per_kind: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The length of each row's list (n_rows,), and the lists one after another: targets, scores.
 
-    block (n_rows, n_targets) float32 is overwritten where the row has the treatment. A sorted list of the n best so
-    far is kept by insertion: after the first few dozen targets almost every score fails one comparison and costs
-    nothing more.
+    block (n_rows, n_targets) float32 is overwritten where a row has or gets the treatment. kind_of (n_targets,) int:
+    the kind of each target; wanted (n_targets,) bool: those of which the n best are taken.
     """
-    n = picked.shape[1]
-    for row in range(block.shape[0]):
+    n_rows, n_kinds = block.shape[0], kind_of.max() + 1
+    # the best of the first pool are taken, then of each kind's pool as many more as it takes to have per_kind of it
+    pools = [np.flatnonzero(wanted)]
+    if per_kind:
+        pools += [np.flatnonzero(kind_of == kind) for kind in range(n_kinds)]
+    n_pools, deepest = len(pools), max(n, per_kind)
+    best, score_of = np.empty((n_pools, deepest), np.int64), np.empty((n_pools, deepest), np.float32)
+    missing, length, head = np.empty(n_pools, np.int64), np.empty(n_pools, np.int64), np.empty(n_pools, np.int64)
+    lengths, end = np.empty(n_rows, np.int64), 0
+    widest = n + n_kinds * per_kind
+    picked, scores = np.empty(n_rows * widest, np.int32), np.empty(n_rows * widest, np.float32)
+    for row in range(n_rows):
         line = block[row]
         for a in range(indptr[row], indptr[row + 1]):
             taken = target_of[indices[a]]
             if taken >= 0:
                 line[taken] = np.nan
-        length = 0
-        for target in range(len(line)):
-            score = line[target]
-            if not np.isfinite(score) or n == 0 or (length == n and score <= scores[row, n - 1]):
-                continue
-            place = length if length < n else n - 1
-            while place > 0 and scores[row, place - 1] < score:
-                scores[row, place] = scores[row, place - 1]
-                picked[row, place] = picked[row, place - 1]
-                place -= 1
-            scores[row, place] = score
-            picked[row, place] = target
-            length = min(length + 1, n)
-        lengths[row] = length
+        missing[0], missing[1:] = n, per_kind
+        for p in range(n_pools):
+            length[p] = _best(line, pools[p], max(missing[p], 0), best[p], score_of[p])
+            if p == 0 and per_kind:
+                for target in best[0, : length[0]]:
+                    missing[1 + kind_of[target]] -= 1
+                    line[target] = np.nan
+        lengths[row] = length.sum()
+        head[:] = 0
+        for place in range(end, end + lengths[row]):  # merge what are sorted lists without a common target
+            first = -1
+            for p in range(n_pools):
+                if head[p] == length[p]:
+                    continue
+                if first >= 0:
+                    lead = score_of[p, head[p]] - score_of[first, head[first]]
+                    if lead < 0 or (lead == 0 and best[p, head[p]] > best[first, head[first]]):
+                        continue
+                first = p
+            picked[place], scores[place] = best[first, head[first]], score_of[first, head[first]]
+            head[first] += 1
+        end += lengths[row]
+    return lengths, picked[:end], scores[:end]
+
+
+@numba.njit(cache=True, nogil=True)
+def _best(line: np.ndarray, pool: np.ndarray, n: int, best: np.ndarray, scores: np.ndarray) -> int:
+    """Fill the n best targets of the pool into `best` and `scores`, in order; how many there are.
+
+    A sorted list of the n best so far is kept by insertion: after the first few dozen targets almost every score fails
+    one comparison and costs nothing more.
+    """
+    if n == 0:
+        return 0
+    length, last = 0, np.float32(-np.inf)
+    for target in pool:
+        score = line[target]
+        if not np.isfinite(score) or (length == n and score <= last):
+            continue
+        place = length if length < n else n - 1
+        while place > 0 and scores[place - 1] < score:
+            scores[place] = scores[place - 1]
+            best[place] = best[place - 1]
+            place -= 1
+        scores[place] = score
+        best[place] = target
+        length = min(length + 1, n)
+        if length == n:
+            last = scores[n - 1]
+    return length

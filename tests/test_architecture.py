@@ -11,6 +11,7 @@ ROAD = [
     {"errors"},
     {"settings", "ingest_log"},
     {"records", "vocabulary"},
+    {"assembly", "moments"},
     {"loaders", "features"},
     {"models"},
     {"ranking"},
@@ -50,6 +51,16 @@ def test_redis_is_imported_by_the_store_alone():
         if "redis" in imports(f)
     }
     assert users <= {"recommender/store.py", "recommender/store_connection.py"}
+
+
+def test_implicit_is_imported_by_the_factor_models_alone():
+    users = {
+        f.relative_to(ROOT).as_posix()
+        for p in ("recommender", "api", "jobs", "data")
+        for f in modules(p)
+        if any(name.split(".")[0] == "implicit" for name in imports(f))
+    }
+    assert users == {"recommender/models/factors.py"}
 
 
 def test_the_road_runs_forwards_only():

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, ClassVar, Self
 
+import numba
 import numpy as np
 from scipy import sparse
 
@@ -29,6 +30,12 @@ class Model(ABC):
     """`fit` returns a new fitted model and never changes `self`: the same matrix gives the same bytes every time."""
 
     name: ClassVar[str]
+    reads_derived: ClassVar[bool] = False  # whether it knows what to make of the DERIVED blocks of a matrix
+    needs_later: ClassVar[bool] = False  # whether it learns only from what came after a moment
+
+    def reads(self, matrix: PatientMatrix) -> PatientMatrix:
+        """What of a matrix this model is to be given, to be fitted on and to score."""
+        return matrix if self.reads_derived else matrix.plain
 
     @abstractmethod
     def fit(self, matrix: PatientMatrix) -> Self:
@@ -57,3 +64,99 @@ class Model(ABC):
     @abstractmethod
     def from_state(cls, parameters: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> Self:
         """The model that `state` and `parameters` came from; scores are the same to the last byte."""
+
+
+def unlearned() -> np.ndarray:
+    """What a learned field holds before `fit` fills it in."""
+    return np.empty(0, dtype=np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class FieldModel(Model):
+    """A model that is its fields: those after `KW_ONLY` are its state, those before its parameters."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.kw_only}
+
+    def parameters(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if not f.kw_only}
+
+    @classmethod
+    def from_state(cls, parameters: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> Self:
+        return cls(**parameters, **state)
+
+
+@dataclass(frozen=True, eq=False)
+class AdditiveModel(FieldModel):
+    """A score is a plain sum over what is known of the patient: score_j = sum_c w_c weights_cj, w the patient's row.
+
+    weights (n_columns, n_targets) float32: what one unit of each column adds to the score of each target.
+    """
+
+    _: KW_ONLY
+    weights: np.ndarray = field(default_factory=unlearned)
+
+    def score(self, rows: sparse.csr_matrix) -> np.ndarray:
+        scores = np.zeros((rows.shape[0], self.weights.shape[1]), dtype=np.float32)
+        add_rows(rows.indptr, rows.indices, rows.data, self.weights, scores)
+        return scores
+
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+        return as_contributions(columns, weights.astype(np.float64) * self.weights[columns, target])
+
+
+def as_contributions(columns: np.ndarray, parts: np.ndarray) -> list[Contribution]:
+    """columns (k,) and what each adds (k,) float64; a column that adds nothing is left out."""
+    return [Contribution(int(ix), float(part)) for ix, part in zip(columns, parts, strict=True) if part != 0.0]
+
+
+@numba.njit(cache=True, nogil=True)
+def add_rows(
+    indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, weights: np.ndarray, scores: np.ndarray
+) -> None:
+    """scores (n_rows, n_targets) += rows @ weights."""
+    # a patient's row is under 1% full: adding the few needed rows of `weights` beats any dense product
+    for row in range(len(indptr) - 1):
+        out = scores[row]
+        for a in range(indptr[row], indptr[row + 1]):
+            weight, line = data[a], weights[indices[a]]
+            for j in range(len(out)):
+                out[j] += weight * line[j]
+
+
+def keep_entries(rows: sparse.csr_matrix, kept: np.ndarray) -> sparse.csr_matrix:
+    """The rows without the entries that are not `kept` (nnz,) bool; `rows` stay as they are."""
+    indptr = np.concatenate([[0], np.cumsum(kept)])[rows.indptr].astype(rows.indptr.dtype)
+    return sparse.csr_matrix((rows.data[kept], rows.indices[kept], indptr), shape=rows.shape)
+
+
+def item_rows(matrix: PatientMatrix, context: bool) -> sparse.csr_matrix:
+    """All that is known of the patients in treatments and, with `context`, in all other columns but the baseline."""
+    whole, is_item = matrix.whole, np.zeros(len(matrix.index), dtype=bool)
+    is_item[:] = context
+    is_item[matrix.index.block("treatments")] = True
+    is_item[matrix.index.block("baseline")] = False
+    return keep_entries(whole, is_item[whole.indices])
+
+
+def in_canonical_order(matrix: PatientMatrix) -> PatientMatrix:
+    """The same patients, in an order that follows from what is known of each (a hash of it) and from nothing else.
+
+    For models whose random start, ties or sums depend on the order of patients: fitted on this, they do not.
+    """
+    keys = np.zeros(matrix.n_patients, dtype=np.uint64)
+    for part in (matrix.rows, matrix.outcomes):
+        _hash_rows(part.indptr, part.indices, part.data.astype(np.float32).view(np.uint32), keys)
+    return matrix.take(np.argsort(keys, kind="stable"))
+
+
+@numba.njit(cache=True, nogil=True)
+def _hash_rows(indptr: np.ndarray, indices: np.ndarray, bits: np.ndarray, keys: np.ndarray) -> None:
+    """FNV-1a of each row's columns and weights, a word at a time, with a shift to carry high bits down."""
+    for row in range(len(keys)):
+        key = keys[row] ^ np.uint64(0xCBF29CE484222325)
+        for a in range(indptr[row], indptr[row + 1]):
+            for word in (np.uint64(indices[a]), np.uint64(bits[a])):
+                key = (key ^ word) * np.uint64(0x100000001B3)
+                key ^= key >> np.uint64(29)
+        keys[row] = key

@@ -17,7 +17,8 @@ A score is a plain sum over what is known of the patient, so its explanation is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import numba
 import numpy as np
@@ -26,29 +27,27 @@ from threadpoolctl import threadpool_limits
 
 from recommender.errors import TrainingError
 from recommender.features import PatientMatrix
-from recommender.models.base import Contribution, Model
+from recommender.models.base import AdditiveModel
 
 # L2 penalty of each block, in units of summed squared weight (about "patients"): see docs/evaluation.md
 PENALTIES = {"treatments": 20.0, "conditions": 10.0, "allergies": 20.0, "demographics": 10.0, "baseline": 1.0}
 
 
-class LinearModel(Model):
-    """`weights` (n_columns, n_targets) float32: what one unit of each column adds to the score of each target."""
+@dataclass(frozen=True, eq=False)
+class LinearModel(AdditiveModel):
+    """The `weights` b of every target; each block of the matrix needs its penalty. Learns from all that is known."""
 
-    name = "linear"
-
-    def __init__(self, penalties: Mapping[str, float] = PENALTIES, weights: np.ndarray | None = None) -> None:
-        self._penalties = dict(penalties)
-        self._weights = np.empty((0, 0), dtype=np.float32) if weights is None else weights
+    name: ClassVar[str] = "linear"
+    penalties: Mapping[str, float] = field(default_factory=PENALTIES.copy)
 
     def fit(self, matrix: PatientMatrix) -> Self:
         """Cost: the Gram matrix, then one n_columns^3 factorisation in float64 (2,000 columns: under half a second)."""
         index = matrix.index
         targets, position = index.targets, np.arange(len(index.targets))
-        gram, had = gram_matrices(matrix.rows, index.target_of_column, len(targets))
+        gram, had = gram_matrices(matrix.whole, index.target_of_column, len(targets))
         penalty = np.empty(len(index))
         for block in index.blocks:
-            penalty[block.start : block.stop] = self._penalties[block.name]
+            penalty[block.start : block.stop] = self.penalties[block.name]
         gram[np.diag_indices_from(gram)] += penalty
         unit = np.zeros_like(had)
         unit[targets, position] = 1.0
@@ -61,26 +60,7 @@ class LinearModel(Model):
             inverse = linalg.cho_solve(factor, unit, overwrite_b=True)  # the targets' columns of P, the same shape
         weights -= inverse * (weights[targets, position] / inverse[targets, position])
         weights[targets, position] = 0.0
-        return type(self)(self._penalties, np.ascontiguousarray(weights, dtype=np.float32))
-
-    def score(self, rows: sparse.csr_matrix) -> np.ndarray:
-        scores = np.zeros((rows.shape[0], self._weights.shape[1]), dtype=np.float32)
-        _add_rows(rows.indptr, rows.indices, rows.data, self._weights, scores)
-        return scores
-
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
-        parts = weights.astype(np.float64) * self._weights[columns, target]
-        return [Contribution(int(ix), float(part)) for ix, part in zip(columns, parts, strict=True) if part != 0.0]
-
-    def state(self) -> dict[str, np.ndarray]:
-        return {"weights": self._weights}
-
-    def parameters(self) -> dict[str, Any]:
-        return {"penalties": self._penalties}
-
-    @classmethod
-    def from_state(cls, parameters: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> Self:
-        return cls(parameters["penalties"], state["weights"])
+        return replace(self, weights=np.ascontiguousarray(weights, dtype=np.float32))
 
 
 def gram_matrices(rows: sparse.csr_matrix, target_of: np.ndarray, n_targets: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,13 +69,18 @@ def gram_matrices(rows: sparse.csr_matrix, target_of: np.ndarray, n_targets: int
     target_of (n_columns,) int32 is each column's position among the targets, or -1. The cost follows the pairs of
     entries within each row, not the columns.
     """
-    gram = np.zeros((rows.shape[1], rows.shape[1]))
-    _add_pairs(rows.indptr, rows.indices, rows.data, gram)
-    gram += np.tril(gram, -1).T  # symmetric, so its transpose is itself in Fortran order
+    gram = gram_matrix(rows)
     short = np.zeros((n_targets, rows.shape[1]))
     _add_shortfall(rows.indptr, rows.indices, rows.data, target_of, short)
     short += gram[target_of >= 0]
-    return gram.T, short.T
+    return gram.T, short.T  # symmetric, so the transpose is itself in Fortran order
+
+
+def gram_matrix(rows: sparse.csr_matrix) -> np.ndarray:  # X'X (n_columns, n_columns) float64, to the bit symmetric
+    gram = np.zeros((rows.shape[1], rows.shape[1]))
+    _add_pairs(rows.indptr, rows.indices, rows.data, gram)
+    gram += np.tril(gram, -1).T
+    return gram
 
 
 @numba.njit(cache=True, nogil=True)
@@ -120,16 +105,3 @@ def _add_shortfall(
                 line = short[target]
                 for a in range(indptr[row], indptr[row + 1]):
                     line[indices[a]] += shortfall * data[a]
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_rows(
-    indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, weights: np.ndarray, scores: np.ndarray
-) -> None:
-    # a patient's row is under 1% full: adding the few needed rows of `weights` beats any dense product
-    for row in range(len(indptr) - 1):
-        out = scores[row]
-        for a in range(indptr[row], indptr[row + 1]):
-            weight, line = data[a], weights[indices[a]]
-            for j in range(len(out)):
-                out[j] += weight * line[j]

@@ -1,13 +1,17 @@
 """The weights of the matrix, worked by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from recommender.assembly import assemble
 from recommender.errors import TrainingError
-from recommender.features import FLOOR, HALF_LIFE_DAYS, ColumnIndex, build_matrix
+from recommender.features import DERIVED, FLOOR, HALF_LIFE_DAYS, ColumnIndex, build_matrix
 from recommender.ingest_log import IngestLog
-from recommender.records import TIME, RawEvents, RawPatients, assemble
+from recommender.moments import Moments
+from recommender.records import TIME, RawEvents, RawPatients
 
 NOW = pd.Timestamp("2026-01-01", tz="UTC")
 
@@ -49,7 +53,7 @@ def records(events, people=("ann", "bob", "cho")):
                 ),
             )
         )
-    return assemble(RawPatients("patients", frame), raw, log)
+    return assemble(RawPatients("patients", frame, clock="own"), raw, log)
 
 
 def weight(matrix, patient, code):
@@ -89,12 +93,85 @@ def test_repeats_add_up_to_one_at_most():
     assert weight(build_matrix(records([*HAD_BY_ALL, *two_past])), "ann", "aspirin") == 1  # 1/2 + 1/2
 
 
-def test_what_happens_after_the_chart_is_read_is_not_seen():
-    matrix = build_matrix(
-        records([*HAD_BY_ALL, ("condition", "ann", "flu", -1, None), ("condition", "bob", "flu", 0, None)])
+def moments(*rows):
+    """(patient's position, days ago from which on nothing is known, days ago until which it is followed)"""
+    seconds = [[int((NOW - pd.Timedelta(days=days)).timestamp()) for days in row[1:]] for row in rows]
+    known, followed = np.array(seconds).T
+    return Moments(np.array([row[0] for row in rows], np.int32), known, followed, np.zeros(len(rows), np.int32))
+
+
+COURSES = [
+    *HAD_BY_ALL,
+    ("drug", "ann", "aspirin", 300, 200),
+    ("drug", "ann", "statin", 100, 50),
+    ("drug", "bob", "aspirin", 60, None),
+    ("drug", "bob", "statin", 55, None),
+    ("drug", "cho", "aspirin", 20, 5),
+    ("condition", "ann", "flu", 100, None),
+]
+
+
+def test_at_a_moment_only_what_was_known_is_seen_and_what_followed_stands_beside():
+    at = moments((0, 250, 100), (0, 100, 9), (1, 58, 0), (2, 15, 0))
+    matrix = build_matrix(records(COURSES), min_target_patients=1, moments=at)
+    assert list(matrix.patient_ids) == ["ann", "ann", "bob", "cho"]
+    column = [c.code for c in matrix.index.columns].index
+    rows = matrix.rows.toarray()
+    assert rows[:, column("aspirin")].tolist() == pytest.approx([1, 2 ** (-100 / HALF_LIFE_DAYS), 1, 1], abs=1e-3)
+    assert rows[:, column("flu")].tolist() == [0, 0, 0, 0]  # of the very moment: not yet known
+    assert rows[:, column("running:aspirin")].tolist() == [1, 0, 1, 1]
+    named = [matrix.index.columns[ix].code for ix in matrix.index.targets]
+    assert named == ["aspirin", "metformin", "statin"]
+    # 100 days ago is the end of what follows the first moment, and the beginning of what follows the second
+    assert matrix.later.toarray().tolist() == [[0, 0, 0], [0, 1, 1], [0, 1, 1], [0, 1, 0]]
+    today = build_matrix(records(COURSES), min_target_patients=1)
+    assert today.index.as_dict() == matrix.index.as_dict()
+    assert today.later is None
+
+
+def test_what_is_only_reported_did_not_begin_then():
+    told = records(COURSES)
+    told = replace(
+        told, treatments=told.treatments.assign(reported=told.treatments["start"] == NOW - pd.Timedelta("20D"))
     )
-    assert weight(matrix, "ann", "flu") == 0
-    assert weight(matrix, "bob", "flu") == 1
+    matrix = build_matrix(told, min_target_patients=1, moments=moments((2, 30, 0)))
+    assert matrix.later.toarray().tolist() == [[0, 1, 0]]  # metformin alone, not aspirin
+    assert weight(build_matrix(told, min_target_patients=1), "cho", "reported:aspirin") == 1
+
+
+def test_a_hidden_event_shows_nowhere():
+    all_of_it = records(COURSES)
+    hidden = (all_of_it.treatments["patient_ix"] == 1).to_numpy()
+    matrix = build_matrix(all_of_it, min_target_patients=1, hidden=hidden)
+    demographics_and_baseline = [c.kind for c in matrix.index.columns if c.kind in ("age", "sex", "baseline")]
+    assert demographics_and_baseline
+    shown = [matrix.index.columns[ix].kind for ix in matrix.rows[1].indices]
+    assert set(shown) <= {"age", "sex", "baseline"}
+    assert matrix.index.as_dict() == build_matrix(all_of_it, min_target_patients=1).index.as_dict()
+
+
+def test_what_goes_on_and_what_began_last_are_told_apart():
+    last = [("drug", "ann", "aspirin", 5.5, 5.2), ("drug", "ann", "statin", 5, 4), ("drug", "bob", "metformin", 50, 40)]
+    matrix = build_matrix(records([*COURSES, *last]), min_target_patients=1)
+    drugs = ("aspirin", "statin", "metformin")
+    assert [weight(matrix, "bob", f"running:{drug}") for drug in drugs] == [1, 1, 1]
+    assert [weight(matrix, "ann", f"running:{drug}") for drug in drugs] == [0, 0, 1]
+    assert [weight(matrix, "ann", f"recent:{drug}") for drug in drugs] == [1, 1, 0]  # both within a day of the last
+    assert [weight(matrix, "bob", f"recent:{drug}") for drug in drugs] == [0, 0, 1]
+    assert matrix.index.n_plain == [c.code for c in matrix.index.columns].index("running:aspirin")
+
+
+def test_classes_and_groups_are_columns_of_their_own():
+    told = records(
+        [*COURSES, ("condition", "bob", "icd10cm:E11.9", 5, None), ("condition", "cho", "icd9cm:250.00", 5, 4)]
+    )
+    told = replace(
+        told, concepts=told.concepts.assign(group=told.concepts["code"].map({"aspirin": "NSAID"}).fillna(""))
+    )
+    matrix = build_matrix(told, min_target_patients=1)
+    assert [weight(matrix, who, "class:NSAID") for who in ("ann", "bob", "cho")] == [1, 1, 1]
+    assert [weight(matrix, who, "running_class:NSAID") for who in ("ann", "bob", "cho")] == [0, 1, 0]
+    assert [weight(matrix, who, "condition_group:diabetes") for who in ("ann", "bob", "cho")] == [0, 1, 1]
 
 
 def test_age_and_sex_columns_hold_what_is_known():
@@ -128,10 +205,11 @@ def test_blocks_lie_side_by_side_and_only_common_treatments_are_targets():
         "allergies",
         "demographics",
         "baseline",
+        *DERIVED,
     ]
     assert [c.code for c in matrix.index.columns[:5]] == ["metformin", "rare", "x-ray", "flu", "penicillin"]
     assert [matrix.index.columns[t].code for t in matrix.index.targets] == ["metformin"]
-    assert matrix.rows[:, -1].toarray().ravel().tolist() == [1, 1, 1]
+    assert matrix.rows[:, matrix.index.block("baseline")].toarray().ravel().tolist() == [1, 1, 1]
     assert ColumnIndex.from_dict(matrix.index.as_dict()).columns == matrix.index.columns
 
 
@@ -147,3 +225,15 @@ def test_weights_survive_float16():
 def test_too_little_to_learn_from_is_an_error_in_words():
     with pytest.raises(TrainingError, match="3 or more of the 2 patients"):
         build_matrix(records(HAD_BY_ALL[:2], people=("ann", "bob")))
+
+
+def test_kinds_limit_what_is_suggested_and_not_what_is_seen():
+    visits = [("care_resource", *event[1:2], "cardiology", *event[3:]) for event in HAD_BY_ALL]
+    known = records([*HAD_BY_ALL, *visits])
+    both, drugs, care = (build_matrix(known, **k) for k in ({}, {"kinds": ["drug"]}, {"kinds": ["care_resource"]}))
+    assert both.index.target_kinds == ("drug", "care_resource")
+    assert (drugs.index.target_kinds, care.index.target_kinds) == (("drug",), ("care_resource",))
+    assert [drugs.index.columns[ix].kind for ix in both.index.targets_of(["drug"])] == ["drug"]
+    assert (both.rows != drugs.rows).nnz == 0
+    with pytest.raises(TrainingError, match=r"no treatment \(procedure\)"):
+        build_matrix(known, kinds=["procedure"])

@@ -1,16 +1,14 @@
-"""One suite that every model passes, and the linear model against its definition."""
+"""The linear model, popularity and the simple models against their definitions; test_models_contract has the rest."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import sparse
 
 from recommender.errors import TrainingError
 from recommender.features import Block, Column, ColumnIndex, PatientMatrix
-from recommender.models import MODELS
 from recommender.models.linear import PENALTIES, LinearModel, gram_matrices
 from recommender.models.popularity import PopularityModel
+from recommender.models.simple import ConditionalModel, RecencyModel
 
 N_TREATMENTS, N_CONDITIONS = 12, 6
 N_COLUMNS = N_TREATMENTS + N_CONDITIONS + 1
@@ -25,70 +23,33 @@ INDEX = ColumnIndex(
 )
 
 
-def random_matrix(seed, n_patients=200, density=0.25):
+def random_matrix(seed, n_patients=200, density=0.25, with_later=False):
+    """Weights that float16 holds; with `with_later`, targets not in the row that began after it, 30% of those."""
     rng = np.random.default_rng(seed)
     dense = np.where(rng.random((n_patients, N_COLUMNS)) < density, rng.random((n_patients, N_COLUMNS)), 0)
     dense[:, -1] = 1
     rows = sparse.csr_matrix(dense.astype(np.float16).astype(np.float32))
-    return PatientMatrix(rows, INDEX, np.array([f"p{i}" for i in range(n_patients)], dtype=object))
+    later = sparse.csr_matrix((rng.random((n_patients, 7)) < 0.3) & (dense[:, INDEX.targets] == 0), dtype=np.float32)
+    ids = np.array([f"p{i}" for i in range(n_patients)], dtype=object)
+    return PatientMatrix(rows, INDEX, ids, later if with_later else None)
 
 
-@pytest.fixture(params=sorted(MODELS))
-def model(request):
-    return MODELS[request.param]()
+def matrix_of(index, rows, later=None):
+    """A matrix written out by hand: lists of weights, one list a patient."""
+    rows = np.array(rows, dtype=np.float32)
+    ids = np.array([f"p{i}" for i in range(len(rows))], dtype=object)
+    later = None if later is None else sparse.csr_matrix(np.array(later, dtype=np.float32))
+    return PatientMatrix(sparse.csr_matrix(rows), index, ids, later)
 
 
-class TestEveryModel:
-    def test_scores_have_one_column_a_target_and_are_finite(self, model):
-        matrix = random_matrix(0)
-        scores = model.fit(matrix).score(matrix.rows)
-        assert scores.shape == (200, 7)
-        assert scores.dtype == np.float32
-        assert np.isfinite(scores).all()
-
-    def test_fitting_changes_nothing_and_repeats_to_the_byte(self, model):
-        one, other = random_matrix(0), random_matrix(1, n_patients=90)
-        first = model.fit(one).score(one.rows)
-        model.fit(other)
-        assert np.array_equal(model.fit(other).fit(one).score(one.rows), first)
-
-    def test_the_order_of_patients_does_not_matter(self, model):
-        matrix = random_matrix(0)
-        shuffled = matrix.take(np.random.default_rng(1).permutation(200))
-        np.testing.assert_allclose(
-            model.fit(matrix).score(matrix.rows), model.fit(shuffled).score(matrix.rows), atol=1e-6
-        )
-
-    def test_one_patient_alone_scores_as_in_a_batch(self, model):
-        matrix = random_matrix(0)
-        fitted = model.fit(matrix)
-        batch = fitted.score(matrix.rows)
-        alone = np.vstack([fitted.score(matrix.rows[u]) for u in range(200)])
-        assert np.array_equal(batch, alone)
-
-    def test_saved_and_read_again_it_scores_the_same_bytes(self, model):
-        matrix = random_matrix(0)
-        fitted = model.fit(matrix)
-        again = type(model).from_state(fitted.parameters(), fitted.state())
-        assert np.array_equal(again.score(matrix.rows), fitted.score(matrix.rows))
-
-    @settings(max_examples=25, deadline=None)
-    @given(seed=st.integers(0, 2**32 - 1), n_patients=st.integers(1, 60), density=st.floats(0, 1))
-    @pytest.mark.parametrize("name", sorted(MODELS))
-    def test_contributions_add_up_to_the_score(self, name, seed, n_patients, density):
-        matrix = random_matrix(seed, n_patients, density)
-        fitted = MODELS[name]().fit(matrix)
-        scores = fitted.score(matrix.rows)
-        for u in range(min(n_patients, 5)):
-            row = matrix.rows[u]
-            for target in range(7):
-                parts = fitted.contributions(row.indices, row.data, target)
-                assert sum(p.value for p in parts) == pytest.approx(scores[u, target], abs=1e-5)
-
-    def test_a_patient_with_no_history_still_gets_scores(self, model):
-        matrix = random_matrix(0)
-        nothing_known = sparse.csr_matrix(([1.0], ([0], [N_COLUMNS - 1])), shape=(1, N_COLUMNS), dtype=np.float32)
-        assert np.isfinite(model.fit(matrix).score(nothing_known)).all()
+def index_of(n_treatments, n_conditions):
+    """So many treatments, all targets, so many conditions, and the baseline."""
+    n = n_treatments + n_conditions
+    return ColumnIndex(
+        tuple(Column(f"c{i}", "drug" if i < n_treatments else "condition", f"n{i}", "") for i in range(n + 1)),
+        (Block("treatments", 0, n_treatments), Block("conditions", n_treatments, n), Block("baseline", n, n + 1)),
+        np.arange(n_treatments, dtype=np.int32),
+    )
 
 
 def test_popularity_is_the_share_of_patients():
@@ -100,7 +61,48 @@ def test_popularity_is_the_share_of_patients():
     assert PopularityModel().fit(matrix).score(rows[3:]).tolist() == [[0.5, 0.25, 0, 0, 0, 0, 0]]
 
 
+def test_popularity_counts_what_came_later_where_that_is_known():
+    matrix = matrix_of(index_of(2, 0), [[1, 0, 1], [1, 0, 1]], later=[[0, 1], [0, 0]])
+    assert PopularityModel().fit(matrix).score(matrix.rows).tolist() == [[0, 0.5], [0, 0.5]]
+
+
+class TestConditional:
+    """Four patients, treatments a and b, conditions x (patients 0 and 1) and y (patient 0)."""
+
+    MATRIX = matrix_of(index_of(2, 2), [[1, 0, 1, 1, 1], [1, 1, 1, 0, 1], [0, 1, 0, 0, 1], [0, 1, 0, 0, 1]])
+
+    def test_by_hand(self):
+        """share (a, b) = (2/4, 3/4); with shrink 2, given x: (2+1)/4, (1+1.5)/4; given y: (1+1)/3, (0+1.5)/3.
+
+        idf x = log 2, idf y = log 4 = 2 log 2. A patient with both at full weight and the prior 3 log 2, in units of
+        log 2: a = (3/4 + 2 x 2/3 + 3 x 1/2) / 6, b = (2.5/4 + 2 x 1/2 + 3 x 3/4) / 6.
+        """
+        fitted = ConditionalModel(shrink=2.0, prior=3 * np.log(2)).fit(self.MATRIX)
+        expected = [(0.75 + 4 / 3 + 1.5) / 6, (0.625 + 1 + 2.25) / 6]
+        np.testing.assert_allclose(fitted.score(self.MATRIX.rows[0])[0], expected, rtol=1e-6)
+
+    def test_without_conditions_it_is_popularity(self):
+        np.testing.assert_allclose(ConditionalModel().fit(self.MATRIX).score(self.MATRIX.rows[2])[0], [0.5, 0.75])
+
+    def test_what_came_later_is_what_it_predicts(self):
+        rows = self.MATRIX.rows.toarray()
+        later = matrix_of(self.MATRIX.index, rows, later=[[0, 1], [0, 1], [0, 0], [0, 0]])
+        scores = ConditionalModel(shrink=0.0, prior=1e-6).fit(later).score(later.rows[1])  # has x alone
+        np.testing.assert_allclose(scores[0], [0, 1], atol=1e-5)
+
+
+def test_recency_is_the_weight_in_the_row_then_popularity():
+    matrix = matrix_of(index_of(3, 0), [[0.5, 0, 0, 1], [0, 1, 0, 1], [0, 1, 0, 1], [0, 0, 0, 1]])
+    scores = RecencyModel(prior=0.1).fit(matrix).score(matrix.rows[0])[0]
+    np.testing.assert_allclose(scores, [0.5 + 0.025, 0.05, 0], rtol=1e-6)
+
+
 class TestLinear:
+    def test_it_learns_from_what_came_later_too(self):
+        matrix = random_matrix(6, with_later=True)
+        whole = PatientMatrix(matrix.whole, INDEX, matrix.patient_ids)
+        assert np.array_equal(LinearModel().fit(matrix).state()["weights"], LinearModel().fit(whole).state()["weights"])
+
     def test_by_hand(self):
         """Two treatments, one baseline column, two patients: patient 0 had both, patient 1 none.
 

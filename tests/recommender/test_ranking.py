@@ -9,6 +9,7 @@ from scipy import sparse
 from recommender.features import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.base import Model
 from recommender.ranking import BLOCK_ROWS, top_n
+from recommender.records import THERAPIES, TREATMENT_KINDS
 
 
 class Given(Model):
@@ -25,13 +26,13 @@ class Given(Model):
     fit = contributions = state = parameters = from_state = None
 
 
-def matrix_of(taken, targets=None):
-    """taken (n_patients, n_treatments) bool -> matrix with the patient's number as its last column."""
+def matrix_of(taken, targets=None, kinds=None):
+    """taken (n_patients, n_treatments) bool -> matrix of drugs, or `kinds`; the patient's number is the last column."""
     n, m = taken.shape
     number = sparse.csr_matrix(np.arange(n, dtype=np.float32)[:, None])
     rows = sparse.hstack([sparse.csr_matrix(taken.astype(np.float32)), number], format="csr")
     index = ColumnIndex(
-        tuple(Column(str(i), "drug", str(i), "") for i in range(m + 1)),
+        tuple(Column(str(i), kinds[i] if kinds and i < m else "drug", str(i), "") for i in range(m + 1)),
         (Block("treatments", 0, m), Block("baseline", m, m + 1)),
         np.arange(m, dtype=np.int32) if targets is None else np.array(targets, dtype=np.int32),
     )
@@ -68,6 +69,42 @@ def test_it_is_what_a_full_sort_gives(data):
     for u in range(n):
         allowed = [i for i in range(m) if np.isfinite(scores[u, i]) and not taken[u, i]]
         expected = sorted(allowed, key=lambda i: (-scores[u, i], i))[:k]
+        assert top.of(u)[0].tolist() == expected
+        assert top.of(u)[1].tolist() == scores[u, expected].tolist()
+
+
+def best(scores, allowed, n):
+    return sorted(allowed, key=lambda i: (-scores[i], i))[:n]
+
+
+def test_every_kind_has_its_best_by_hand():
+    kinds = ["drug", "drug", "drug", "procedure", "care_resource", "care_resource"]
+    scores = np.array([[0.9, 0.8, 0.7, 0.1, 0.85, 0.7]], dtype=np.float32)
+    matrix = matrix_of(np.zeros((1, 6), dtype=bool), kinds=kinds)
+    # the two best therapies are drugs; of each kind one: the procedure comes last, a care resource in between
+    top = top_n(Given(scores), matrix, 2, of=THERAPIES, per_kind=1)
+    assert top.of(0)[0].tolist() == [0, 4, 1, 3]
+    assert top_n(Given(scores), matrix, 0, of=THERAPIES, per_kind=2).of(0)[0].tolist() == [0, 4, 1, 5, 3]
+    assert top_n(Given(scores), matrix, 2, of=["care_resource"]).of(0)[0].tolist() == [4, 5]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_of_every_kind_it_is_what_full_sorts_give(data):
+    n, m = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 30))
+    k, per_kind = data.draw(st.integers(0, 10)), data.draw(st.integers(0, 5))
+    kinds = data.draw(st.lists(st.sampled_from(TREATMENT_KINDS), min_size=m, max_size=m))
+    of = data.draw(st.sets(st.sampled_from(TREATMENT_KINDS)))
+    values = st.sampled_from([-1.0, -0.0, 0.0, 0.25, 0.5, 1.0, float("nan"), float("inf")])
+    scores = data.draw(arrays(np.float32, (n, m), elements=values))
+    taken = data.draw(arrays(bool, (n, m)))
+    top = top_n(Given(scores), matrix_of(taken, kinds=kinds), k, of=of, per_kind=per_kind)
+    for u in range(n):
+        allowed = [i for i in range(m) if np.isfinite(scores[u, i]) and not taken[u, i]]
+        chosen = set(best(scores[u], [i for i in allowed if kinds[i] in of], k))
+        for kind in TREATMENT_KINDS:
+            chosen |= set(best(scores[u], [i for i in allowed if kinds[i] == kind], per_kind))
+        expected = best(scores[u], chosen, m)
         assert top.of(u)[0].tolist() == expected
         assert top.of(u)[1].tolist() == scores[u, expected].tolist()
 

@@ -1,0 +1,136 @@
+"""The directed linear model: what was known at a moment, weighted and added up, foresees what began afterwards.
+
+With x_u what was known of u (treatments, conditions, what goes on, classes, groups, age, sex ...), brought to one
+length, and y_uj whether treatment j began afterwards, it solves for every treatment j, in closed form,
+
+    minimise over b:  sum_u v_u (y_uj - f_u x_u b)^2 + sum_c penalty_c b_c^2
+    with  f_u = m / |x_u|,  |x|^2 = sum_c x_c^2 / penalty_c
+
+where m is the mean length, so that a long chart does not shout louder than a short one (the baseline column is left as
+it is). Three things make it more than ridge regression, each worth its figure in docs/evaluation.md: a moment after
+which k treatments began counts v_u = 1 / sqrt(k), and one without any not at all; a treatment that was already on the
+chart could not begin, so it is no zero: y is put at its share among those who could begin it, plus `surplus`; penalties
+are strong, and of each kind of column apart.
+
+A score is a plain sum over what is known of the patient, so its explanation is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import ClassVar, Self
+
+import numpy as np
+from scipy import linalg, sparse
+from threadpoolctl import threadpool_limits
+
+from recommender.errors import TrainingError
+from recommender.features import PatientMatrix
+from recommender.models.base import Contribution, FieldModel, add_rows, as_contributions, unlearned
+from recommender.models.linear import gram_matrix
+
+# L2 penalty of the columns of each kind, in units of moments after which one treatment began: see docs/evaluation.md
+PENALTIES = {
+    "drug": 300.0,
+    "procedure": 1_200.0,
+    "care_plan": 600.0,
+    "care_resource": 600.0,
+    "condition": 300.0,
+    "allergy": 1_200.0,
+    "age": 1_200.0,
+    "sex": 1_200.0,
+    "baseline": 0.5,
+    "running": 600.0,
+    "recent": 1_200.0,
+    "reported": 1_200.0,
+    "class": 300.0,
+    "running_class": 300.0,
+    "condition_group": 600.0,
+}
+MIN_SEEN = 5  # moments; a column seen at fewer is not learned from
+FEW = 5  # added to those who could begin a treatment, so that a share of two of three is not taken at its word
+
+
+@dataclass(frozen=True, eq=False)
+class DirectedModel(FieldModel):
+    """`strength` multiplies all penalties but that of the baseline column."""
+
+    name: ClassVar[str] = "directed"
+    reads_derived: ClassVar[bool] = True
+    needs_later: ClassVar[bool] = True
+    strength: float = 1.0
+    surplus: float = 0.2
+    penalties: Mapping[str, float] = field(default_factory=PENALTIES.copy)
+    _: KW_ONLY
+    weights: np.ndarray = field(default_factory=unlearned)  # (n_columns, n_targets) float32
+    length: np.ndarray = field(default_factory=unlearned)  # (n_columns,) float32: what x_c^2 adds to the squared length
+    mean_length: np.ndarray = field(default_factory=unlearned)  # (1,) float32
+
+    def fit(self, matrix: PatientMatrix) -> Self:
+        """Cost: the Gram matrix, then one n_columns^3 factorisation in float64."""
+        if matrix.later is None:
+            raise TrainingError("the directed model learns from what began after a moment: the records tell no visits")
+        taught = matrix.take(np.flatnonzero(np.diff(matrix.outcomes.indptr)))
+        if not taught.n_patients:
+            raise TrainingError("nothing began after any of the moments, so there is nothing to foresee")
+        penalty = self._penalty(matrix)
+        used = np.bincount(taught.rows.indices, minlength=len(matrix.index)) >= MIN_SEEN
+        length = np.where(used, 1 / penalty, 0).astype(np.float32)
+        length[matrix.index.block("baseline")] = 0
+        used[matrix.index.block("baseline")] = True
+        mean = np.array([_lengths(taught.rows, length).mean()], dtype=np.float32)
+        fitted = replace(self, length=length, mean_length=mean)
+        root = np.diff(taught.outcomes.indptr) ** -0.25  # of v_u
+        known = sparse.csr_matrix(_times(fitted._even(taught.rows), root)[:, used])
+        foreseen = _times(_targets(taught, self.surplus), root)
+        gram = gram_matrix(known)
+        gram[np.diag_indices_from(gram)] += penalty[used]
+        with threadpool_limits(1, "blas"):  # the same bytes on any number of cores
+            factor = linalg.cho_factor(gram, overwrite_a=True, check_finite=False)
+            solved = linalg.cho_solve(factor, (known.T @ foreseen).toarray(order="F"), overwrite_b=True)
+        weights = np.zeros((len(matrix.index), solved.shape[1]), dtype=np.float32)
+        weights[used] = solved
+        return replace(fitted, weights=weights)
+
+    def _penalty(self, matrix: PatientMatrix) -> np.ndarray:  # (n_columns,) float64
+        penalties = {kind: self.strength * penalty for kind, penalty in self.penalties.items()}
+        penalties["baseline"] = self.penalties["baseline"]
+        return np.array([penalties[column.kind] for column in matrix.index.columns])
+
+    def _even(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
+        """The rows brought to one length; the baseline column and unused ones, which have none, as they are."""
+        factor = self.mean_length / np.maximum(_lengths(rows, self.length), np.float32(1e-6))
+        data = np.where(self.length[rows.indices] > 0, rows.data * np.repeat(factor, np.diff(rows.indptr)), rows.data)
+        return sparse.csr_matrix((data.astype(np.float32), rows.indices, rows.indptr), shape=rows.shape)
+
+    def score(self, rows: sparse.csr_matrix) -> np.ndarray:
+        even = self._even(rows)
+        scores = np.zeros((rows.shape[0], self.weights.shape[1]), dtype=np.float32)
+        add_rows(even.indptr, even.indices, even.data, self.weights, scores)
+        return scores
+
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+        row = sparse.csr_matrix((weights, columns, [0, len(columns)]), shape=(1, len(self.length)))
+        return as_contributions(columns, self._even(row).data.astype(np.float64) * self.weights[columns, target])
+
+
+def _targets(matrix: PatientMatrix, surplus: float) -> sparse.csr_matrix:
+    """y (n_moments, n_targets): 1 where it began; where it was on the chart, its share of those who could begin it."""
+    later, had = matrix.outcomes, matrix.had
+    began, already = (np.bincount(part.indices, minlength=part.shape[1]) for part in (later, had))
+    share = began / (matrix.n_patients - already + FEW)
+    stands = sparse.csr_matrix((share[had.indices] + surplus, had.indices, had.indptr), shape=had.shape)
+    return sparse.csr_matrix(later + stands)
+
+
+def _lengths(rows: sparse.csr_matrix, length: np.ndarray) -> np.ndarray:  # (n_rows,) float32
+    squares = rows.data * rows.data * length[rows.indices]
+    total = np.concatenate([[0.0], np.cumsum(squares, dtype=np.float64)])
+    return np.sqrt(np.maximum(total[rows.indptr[1:]] - total[rows.indptr[:-1]], 0)).astype(np.float32)
+
+
+def _times(rows: sparse.csr_matrix, factor: np.ndarray) -> sparse.csr_matrix:
+    """Every row by its factor (n_rows,)."""
+    data = rows.data * np.repeat(factor, np.diff(rows.indptr))
+    return sparse.csr_matrix((data, rows.indices, rows.indptr), shape=rows.shape)

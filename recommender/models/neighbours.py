@@ -1,0 +1,202 @@
+"""Neighbourhood models: treatments that go with what a patient has, alone and together with patients who are alike."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import ClassVar, Self
+
+import numpy as np
+from scipy import sparse
+
+from recommender.features import PatientMatrix
+from recommender.models.base import (
+    AdditiveModel,
+    Contribution,
+    add_rows,
+    as_contributions,
+    in_canonical_order,
+    item_rows,
+    keep_entries,
+    unlearned,
+)
+from recommender.models.linear import gram_matrix
+from recommender.models.patients import PatientsModel
+from recommender.models.popularity import share_of_patients
+
+BM25_K1, BM25_B = 1.2, 0.75  # of Robertson & Zaragoza 2009, and of implicit
+HOLD_OUT_ONE_IN, MOST_HELD_OUT = 10, 2_000  # patients that learn the mix
+MIXES = np.arange(1, 20) / 20  # both sides have a say, so that popularity is left for a patient with no history
+HITS_AT = 10
+
+
+@dataclass(frozen=True, eq=False)
+class ItemCosineModel(AdditiveModel):
+    """score_j = sum_c w_c s_cj + prior share_j, over the `n_neighbors` columns c most similar to treatment j:
+
+        s_cj = x_c . x_j / (|x_c| |x_j|)  n_cj / (n_cj + shrink)
+
+    x_c is column c of the patient rows and n_cj how many patients have both. (Sarwar et al., WWW 2001; shrinkage: Bell
+    & Koren, KDD Cup workshop 2007.) With `context` every column may support a treatment, else only treatments. For a
+    patient with no history only popularity is left, which otherwise breaks ties.
+    """
+
+    name: ClassVar[str] = "item-cosine"
+    n_neighbors: int = 20
+    shrink: float = 1.0  # patients
+    context: bool = True
+    prior: float = 0.01
+
+    def fit(self, matrix: PatientMatrix) -> Self:
+        matrix = in_canonical_order(matrix)  # for the sums, which decide between near-equal neighbours
+        rows = item_rows(matrix, self.context)
+        weights = _nearest(self._similarity(rows), rows, matrix.index.targets, self.n_neighbors, self.shrink)
+        weights[matrix.index.block("baseline")] = self.prior * share_of_patients(matrix)
+        return replace(self, weights=np.ascontiguousarray(weights, dtype=np.float32))
+
+    def _similarity(self, rows: sparse.csr_matrix) -> np.ndarray:  # (n_columns, n_columns) float64
+        return _cosine(gram_matrix(rows))
+
+
+@dataclass(frozen=True, eq=False)
+class ItemTfidfModel(ItemCosineModel):
+    """The same with x_uc = sqrt(w_uc) log(n_items / (1 + n_u)): a patient who has n_u items, many, tells less of each.
+
+    The weighting is that of `implicit`, which exchanges the usual roles: items are documents, patients the words.
+    """
+
+    name: ClassVar[str] = "item-tfidf"
+
+    def _similarity(self, rows: sparse.csr_matrix) -> np.ndarray:
+        return _cosine(gram_matrix(_replaced(rows, np.sqrt(rows.data) * _patient_idf(rows))))
+
+
+@dataclass(frozen=True, eq=False)
+class ItemBm25Model(ItemCosineModel):
+    """The same with BM25 weights (Robertson & Zaragoza 2009), items as documents, and the plain product x_c . x_j."""
+
+    name: ClassVar[str] = "item-bm25"
+    n_neighbors: int = 1_000
+    shrink: float = 10.0
+
+    def _similarity(self, rows: sparse.csr_matrix) -> np.ndarray:
+        length = np.bincount(rows.indices, rows.data, minlength=rows.shape[1])
+        average = length.sum() / max(np.count_nonzero(length), 1)
+        saturation = BM25_K1 * (1 - BM25_B + BM25_B * length / (average or 1.0))
+        weights = rows.data * (BM25_K1 + 1) / (saturation[rows.indices] + rows.data) * _patient_idf(rows)
+        return gram_matrix(_replaced(rows, weights))
+
+
+@dataclass(frozen=True, eq=False)
+class ItemUserModel(PatientsModel):
+    """What the nearest columns of a treatment and the nearest patients of a patient say, each a plain mean, mixed:
+
+        score_uj = mix mean(w_uc over columns c nearest to j) + (1 - mix) mean(y_vj over patients v nearest to u)
+
+    A mean is divided by the number of neighbours with a similarity above 0 (one more, popularity, joins the patients).
+    (Similarity fusion: Wang, de Vries & Reinders, SIGIR 2006.) `mix` is the one of MIXES with the most hits in the
+    first HITS_AT places for patients who were held out of a first fit.
+    """
+
+    name: ClassVar[str] = "item-user"
+    n_neighbors: int = 50
+    weighted: bool = False
+    n_items: int = 10
+    shrink: float = 1.0
+    _: KW_ONLY
+    mix: np.ndarray = field(default_factory=unlearned)  # (1,) float32
+    # (n_columns, n_targets) float32: 1 / count of the nearest columns of each target
+    weights: np.ndarray = field(default_factory=unlearned)
+
+    def fit(self, matrix: PatientMatrix) -> Self:
+        matrix = in_canonical_order(matrix)
+        held_out = np.arange(0, matrix.n_patients, HOLD_OUT_ONE_IN)[:MOST_HELD_OUT]
+        mix = 0.5
+        if len(held_out) < matrix.n_patients:
+            first = self._learn(matrix.take(np.setdiff1d(np.arange(matrix.n_patients), held_out)))
+            asked, answers = _questions(matrix.take(held_out))
+            items, patients = first._by_items(asked), PatientsModel.score(first, asked)
+            taken = asked[:, matrix.index.targets].toarray() > 0
+            mix = max(MIXES, key=lambda mix: _hits(mix * items + (1 - mix) * patients, taken, answers))
+        return replace(self._learn(matrix), mix=np.array([mix], dtype=np.float32))
+
+    def _learn(self, matrix: PatientMatrix) -> Self:
+        """Everything but the mix."""
+        rows = item_rows(matrix, context=True)
+        nearest = _nearest(_cosine(gram_matrix(rows)), rows, matrix.index.targets, self.n_items, self.shrink) > 0
+        weights = np.ascontiguousarray(nearest / np.maximum(nearest.sum(axis=0), 1), dtype=np.float32)
+        return replace(super().fit(matrix), weights=weights)
+
+    def _by_items(self, rows: sparse.csr_matrix) -> np.ndarray:
+        scores = np.zeros((rows.shape[0], self.weights.shape[1]), dtype=np.float32)
+        add_rows(rows.indptr, rows.indices, rows.data, self.weights, scores)
+        return scores
+
+    def score(self, rows: sparse.csr_matrix) -> np.ndarray:
+        return self.mix * self._by_items(rows) + (1 - self.mix) * super().score(rows)
+
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+        mix = float(self.mix[0])
+        parts = dict.fromkeys([*columns.tolist(), self.baseline_ix], 0.0)
+        for column, weight in zip(columns.tolist(), weights.tolist(), strict=True):
+            parts[column] += mix * weight * float(self.weights[column, target])
+        for part in super().contributions(columns, weights, target):
+            parts[part.column_ix] += (1 - mix) * part.value
+        return as_contributions(np.array(list(parts)), np.array(list(parts.values())))
+
+
+def _hits(scores: np.ndarray, taken: np.ndarray, answers: np.ndarray) -> float:
+    """How many answers stand in the first HITS_AT places of what is not taken; all arrays (n_patients, n_targets)."""
+    first = np.argpartition(np.where(taken, np.inf, -scores), min(HITS_AT, scores.shape[1]) - 1, axis=1)[:, :HITS_AT]
+    return float(np.take_along_axis(answers, first, axis=1).sum())
+
+
+def _questions(matrix: PatientMatrix) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Rows to predict from, and what is to be predicted of each (n_patients, n_targets) 0/1.
+
+    Where nothing is known to have come later, every second treatment of each row is taken out and asked for.
+    """
+    if matrix.later is not None:
+        return matrix.rows, matrix.later.toarray()
+    rows = matrix.rows
+    target_of = matrix.index.target_of_column[rows.indices]
+    entries = np.flatnonzero(target_of >= 0)
+    row_of = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
+    starts = np.searchsorted(row_of[entries], row_of[entries])
+    hidden = entries[(np.arange(len(entries)) - starts) % 2 == 1]
+    answers = np.zeros((rows.shape[0], len(matrix.index.targets)), dtype=np.float32)
+    answers[row_of[hidden], target_of[hidden]] = 1.0
+    visible = np.ones(rows.nnz, dtype=bool)
+    visible[hidden] = False
+    return keep_entries(rows, visible), answers
+
+
+def _replaced(rows: sparse.csr_matrix, data: np.ndarray) -> sparse.csr_matrix:
+    return sparse.csr_matrix((data, rows.indices, rows.indptr), shape=rows.shape)
+
+
+def _patient_idf(rows: sparse.csr_matrix) -> np.ndarray:  # (nnz,) float64, of the patient of each entry
+    n_items, n_of_patient = len(np.unique(rows.indices)), np.diff(rows.indptr)
+    return np.repeat(np.log(max(n_items, 1)) - np.log1p(n_of_patient), n_of_patient)
+
+
+def _cosine(gram: np.ndarray) -> np.ndarray:
+    length = np.sqrt(gram.diagonal())
+    length[length == 0] = 1.0
+    return gram / length / length[:, None]
+
+
+def _nearest(
+    similarity: np.ndarray, rows: sparse.csr_matrix, targets: np.ndarray, n_neighbors: int, shrink: float
+) -> np.ndarray:
+    """Shrunk similarities (n_columns, n_targets) float64 of each target's `n_neighbors` nearest columns, all others 0.
+
+    A target is no neighbour of itself; of equally near columns the lower comes first.
+    """
+    together = gram_matrix(_replaced(rows, np.ones_like(rows.data)))[:, targets]
+    similar = similarity[:, targets] * np.divide(
+        together, together + shrink, out=np.zeros_like(together), where=together > 0
+    )
+    similar[targets, np.arange(len(targets))] = 0.0
+    order = np.argsort(-similar, axis=0, kind="stable")[n_neighbors:]
+    np.put_along_axis(similar, order, 0.0, axis=0)
+    return similar

@@ -1,0 +1,94 @@
+"""`Records` in, the moments at which a list could have been asked for out: what was known then, what followed.
+
+A visit is an unbroken chain of a person's encounters (treatments of kind care_resource): what begins before the last
+one has ended, or within GAP of it, belongs to it. A patient matrix read at moments of the past has beside each row
+what began afterwards, which is what a model must learn to foresee and what a list is judged by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from recommender.errors import TrainingError
+from recommender.records import Records
+
+RESOURCE = "care_resource"
+GAP = 6 * 3600  # seconds; from one ward to the next
+STAY_HOURS = 24.0
+MISSING = np.iinfo(np.int64).min  # a missing time as datetime64 holds it
+HORIZON = 30 * 86_400  # seconds; how long what follows is looked at, unless a new visit begins earlier
+
+
+@dataclass(frozen=True)
+class Moments:
+    """One list each: all arrays (n_moments,), in order of patient and time; times in seconds since 1970.
+
+    patient_ix int32; known_until int64: what began earlier is known; followed_until int64: what began from known_until
+    on and before this is what followed; earlier int32: the number of the patient's earlier visits.
+    """
+
+    patient_ix: np.ndarray
+    known_until: np.ndarray
+    followed_until: np.ndarray
+    earlier: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.patient_ix)
+
+    def rows_of(self, patient_ix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each event beside each moment of its patient: (moment, event), both (n_pairs,) int64 positions."""
+        first, end = (np.searchsorted(self.patient_ix, patient_ix, side) for side in ("left", "right"))
+        count = end - first
+        event = np.repeat(np.arange(len(patient_ix)), count)
+        before = np.cumsum(count) - count
+        return np.arange(len(event)) - before[event] + first[event], event
+
+    def take(self, which: np.ndarray) -> Moments:
+        return Moments(self.patient_ix[which], self.known_until[which], self.followed_until[which], self.earlier[which])
+
+
+def now(records: Records) -> Moments:
+    """One moment for each patient: `as_of`, when nothing has followed yet."""
+    known = records.patients["as_of"].to_numpy("datetime64[s]").astype(np.int64) + 1
+    return Moments(np.arange(len(known), dtype=np.int32), known, known, np.zeros(len(known), dtype=np.int32))
+
+
+def visits(records: Records) -> pd.DataFrame:
+    """patient_ix, start, stop (int64 seconds) of each visit, in order of patient and start."""
+    encounters = records.treatments[records.concepts["kind"].to_numpy()[records.treatments["concept_ix"]] == RESOURCE]
+    start, stop = (encounters[name].to_numpy("datetime64[s]").astype(np.int64) for name in ("start", "stop"))
+    stop = np.where(encounters["stop"].isna(), start, stop)
+    table = pd.DataFrame({"patient_ix": encounters["patient_ix"].to_numpy(), "start": start, "stop": stop})
+    table = table.sort_values(["patient_ix", "start", "stop"], ignore_index=True)
+    so_far = table.groupby("patient_ix")["stop"].cummax().shift(fill_value=0)
+    new = (table["patient_ix"] != table["patient_ix"].shift()) | (table["start"] > so_far + GAP)
+    merged = table.groupby(new.cumsum().to_numpy()).agg({"patient_ix": "first", "start": "first", "stop": "max"})
+    return merged.reset_index(drop=True)
+
+
+def usual_hours(records: Records) -> float:
+    """How far into a visit a list is asked for: a day where most visits are stays that last longer, else at once."""
+    every = visits(records)
+    return STAY_HOURS if (every["stop"] - every["start"]).median() > STAY_HOURS * 3600 else 0.0
+
+
+def moments_of_visits(records: Records, after_hours: float = 0.0, horizon: int = HORIZON) -> Moments:
+    """The moment `after_hours` into each visit; what followed goes to the next visit's beginning or, if that is
+    earlier, to `horizon` seconds later. A visit that the next one follows by then has none. Raises TrainingError
+    without any."""
+    every = visits(records)
+    known = every["start"].to_numpy() + round(after_hours * 3600)
+    patient = every["patient_ix"].to_numpy()
+    same = np.append(patient[1:] == patient[:-1], False)
+    next_start = np.where(same, np.append(every["start"].to_numpy()[1:], 0), np.iinfo(np.int64).max)
+    earlier = every.groupby("patient_ix").cumcount().to_numpy()
+    alone = known < next_start
+    if not alone.any():
+        raise TrainingError("the records tell no visit (encounter with a department or specialty), so no moments")
+    moments = Moments(
+        patient.astype(np.int32), known, np.minimum(next_start, known + horizon), earlier.astype(np.int32)
+    )
+    return moments.take(np.flatnonzero(alone))

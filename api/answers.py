@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,12 @@ import numpy as np
 from api.words import EN
 from recommender.errors import StoreCorrupt
 from recommender.explain import explain
+from recommender.records import THERAPIES
 from recommender.snapshot import Entry, Release
 
 DEFAULT_N = 10
-DEFAULT_DEPTH = 50  # longest list that can be asked for when the manifest does not state the published depth
-FORMAT = b"1"  # part of the ETag: raise it when the JSON of an unchanged entry changes
+DEFAULT_DEPTH, DEFAULT_PER_KIND = 50, 20  # longest lists where the manifest does not state what was published
+FORMAT = "2"  # part of the ETag: raise it when the JSON of an unchanged entry changes
 TOLERANCE = 1e-4  # parts and score are float32 sums of the same terms in another order: far below this
 
 
@@ -55,9 +56,10 @@ class Safety:
 
 @dataclass(frozen=True)
 class Answer:
-    """`message` says in words why `items` is empty, and is null otherwise."""
+    """`kinds`: those that were asked for. `message` says in words why `items` is empty, and is null otherwise."""
 
     patient_id: str
+    kinds: tuple[str, ...]
     version: str
     created: str
     data_as_of: str
@@ -67,27 +69,35 @@ class Answer:
     message: str | None
 
 
-def depth(release: Release) -> int:
-    """The longest list that this version can answer with."""
-    return int(release.manifest.get("depth", DEFAULT_DEPTH))
+def longest(release: Release, kinds: Collection[str]) -> int:
+    """The longest list of these kinds that this version can answer with, and be sure that nothing better is left out.
+
+    Of all therapies together it holds the `depth` best, of each kind at least the `per_kind` best.
+    """
+    if set(kinds) == set(THERAPIES):
+        return int(release.manifest.get("depth", DEFAULT_DEPTH))
+    return int(release.manifest.get("per_kind", DEFAULT_PER_KIND))
 
 
-def answer(release: Release, entry: Entry, patient_id: str, n: int) -> Answer:
-    """The n best suggestions with their exact reasons. Raises StoreCorrupt when a score is not the sum of its parts."""
-    items = tuple(
-        _item(release, entry, rank, int(column_ix), float(score))
-        for rank, (column_ix, score) in enumerate(zip(entry.columns[:n], entry.scores[:n], strict=True), start=1)
-    )
+def answer(release: Release, entry: Entry, patient_id: str, n: int, kinds: tuple[str, ...] = THERAPIES) -> Answer:
+    """The n best suggestions of `kinds` with their exact reasons; n is at most `longest(release, kinds)`.
+
+    Raises StoreCorrupt when a score is not the sum of its parts.
+    """
+    scored = zip(entry.columns.tolist(), entry.scores.tolist(), strict=True)
+    asked = [(column_ix, score) for column_ix, score in scored if release.index.columns[column_ix].kind in kinds]
+    items = tuple(_item(release, entry, rank, *one) for rank, one in enumerate(asked[:n], start=1))
     manifest = release.manifest
     return Answer(
         patient_id=patient_id,
+        kinds=kinds,
         version=release.version,
         created=str(manifest.get("created", "")),
         data_as_of=str(manifest.get("as_of", "")),
         synthetic=manifest.get("synthetic") is True,
         safety=safety(manifest),
         items=items,
-        message=None if items else _why_empty(release, entry),
+        message=None if items else _why_empty(release, entry, kinds),
     )
 
 
@@ -98,9 +108,9 @@ def safety(manifest: Mapping[str, Any]) -> Safety:
     return Safety(checked=False, statement=str(statement or EN["safety.default"]))
 
 
-def etag(release: Release, entry: Entry, n: int) -> str:
-    """A weak ETag's value: the same for the same version, entry and n, in every process."""
-    digest = hashlib.sha256(b"\0".join((FORMAT, release.version.encode(), str(n).encode())))
+def etag(release: Release, entry: Entry, n: int, kinds: Collection[str] = THERAPIES) -> str:
+    """A weak ETag's value: the same for the same version, entry, n and kinds, in every process."""
+    digest = hashlib.sha256("\0".join((FORMAT, release.version, str(n), *kinds)).encode())
     for array in (entry.columns, entry.scores, entry.row_columns, entry.row_weights):
         digest.update(np.ascontiguousarray(array).tobytes() + b"\0")
     return digest.hexdigest()[:32]
@@ -118,8 +128,10 @@ def _item(release: Release, entry: Entry, rank: int, column_ix: int, score: floa
     return Item(rank, column.code, column.name, column.kind, column.group, score, reasons)
 
 
-def _why_empty(release: Release, entry: Entry) -> str:
-    on_record = set(entry.row_columns.tolist())
-    if all(target in on_record for target in release.index.targets.tolist()):
+def _why_empty(release: Release, entry: Entry, kinds: Collection[str]) -> str:
+    targets = release.index.targets_of(kinds)
+    if not len(targets):
+        return EN["empty.no_such_kind"]
+    if np.isin(targets, entry.row_columns).all():
         return EN["empty.all_on_record"]
     return EN["empty.not_scored"]

@@ -11,11 +11,11 @@ from typing import Any
 from flask import Blueprint, Response, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from api.answers import DEFAULT_N, answer, depth, safety
+from api.answers import DEFAULT_N, answer, longest, safety
 from api.errors import RETRY_AFTER_SECONDS, kind_of
 from api.observe import log_failure, request_id
 from api.present import age_in_words, chart, date_in_words, quality_in_words, short_id, suggestions
-from api.recommendations import checked_n
+from api.recommendations import checked_kinds, checked_n
 from api.serving import serving
 from api.words import Words
 from recommender.errors import EngineError, UnknownPatient
@@ -51,8 +51,9 @@ def patient() -> Response:
         return _start_with("no-id", 400)
     try:
         release, entry = serving().patient(patient_id)
-        n = checked_n(request.form.get("n", str(DEFAULT_N)), depth(release))
-        answered = answer(release, entry, patient_id, n)
+        kinds = checked_kinds(request.form.getlist("kind"))
+        n = checked_n(request.form.get("n", str(DEFAULT_N)), longest(release, kinds))
+        answered = answer(release, entry, patient_id, n, kinds)
     except UnknownPatient:
         return _start_with("unknown-patient", 404)
     except EngineError as error:
@@ -64,7 +65,9 @@ def patient() -> Response:
         chart=chart(release, entry, words),
         suggestions=suggestions(answered, words),
         n=n,
-        lengths=[length for length in LENGTHS if length <= depth(release)],
+        lengths=[length for length in LENGTHS if length <= longest(release, kinds)],
+        kind=kinds[0] if len(kinds) == 1 else "",
+        kinds=release.index.target_kinds,
     )
 
 

@@ -71,6 +71,7 @@ class Chart:
     conditions: tuple[Term, ...]
     drugs: tuple[Term, ...]
     others: tuple[Term, ...]
+    places: tuple[Term, ...]
     absent: frozenset[str]
 
 
@@ -88,7 +89,8 @@ def chart(release: Release, entry: Entry, words: Words) -> Chart:
         allergies=_terms(by_block.get("allergies", [])),
         conditions=_terms(by_block.get("conditions", [])),
         drugs=_terms([c for c in treatments if c.kind == "drug"]),
-        others=_terms([c for c in treatments if c.kind != "drug"]),
+        others=_terms([c for c in treatments if c.kind in ("procedure", "care_plan")]),
+        places=_terms([c for c in treatments if c.kind == "care_resource"]),
         absent=frozenset(EXPECTED_BLOCKS) - {b.name for b in release.index.blocks if b.start < b.stop},
     )
 
@@ -133,7 +135,7 @@ def _share(reason: ReasonPart, units: int, digits: int, words: Words) -> Share:
     name = plain_name(reason.name) or reason.code
     if reason.block == "demographics":
         name = name.replace("-", "–")  # age 60–69
-    text = words.or_else(f"reason.{reason.block}", "{name}").format(name=name)
+    text = words.or_else(f"reason.{reason.kind}", words.or_else(f"reason.{reason.block}", "{name}")).format(name=name)
     return Share(text, reason.code, units, _decimal(units, digits))
 
 

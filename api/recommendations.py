@@ -1,12 +1,15 @@
-"""A patient id and n in, that patient's ranked suggestions with their exact reasons out, as JSON for record systems."""
+"""A patient id, n and kinds in, the patient's ranked suggestions with exact reasons out, as JSON for record systems."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from flask import Blueprint, Response, jsonify, request
 
-from api.answers import DEFAULT_N, answer, depth, etag
+from api.answers import DEFAULT_N, answer, etag, longest
 from api.errors import BadParameter
 from api.serving import serving
+from recommender.records import THERAPIES, TREATMENT_KINDS
 
 blueprint = Blueprint("recommendations", __name__, url_prefix="/v1")
 
@@ -16,14 +19,23 @@ def of_patient(patient_id: str) -> Response:
     """200 with the list, 304 when the caller's ETag still holds; see docs/api.md for the problems."""
     wanted = request.args.get("n", str(DEFAULT_N))
     release, entry = serving().patient(patient_id)
-    n = checked_n(wanted, depth(release))
-    tag = etag(release, entry, n)
+    kinds = checked_kinds(request.args.getlist("kind"))
+    n = checked_n(wanted, longest(release, kinds))
+    tag = etag(release, entry, n, kinds)
     if request.if_none_match.contains_weak(tag):
         response = Response(status=304)
     else:
-        response = jsonify(answer(release, entry, patient_id, n))
+        response = jsonify(answer(release, entry, patient_id, n, kinds))
     response.set_etag(tag, weak=True)
     return response
+
+
+def checked_kinds(texts: Sequence[str]) -> tuple[str, ...]:
+    """The kinds that are named, one or several (a,b) in each text; the therapies if none is. Raises BadParameter."""
+    named = [name for text in texts for name in text.split(",") if name]
+    if not set(named) <= set(TREATMENT_KINDS):
+        raise BadParameter("kind", f"kind must be one or more of {', '.join(TREATMENT_KINDS)}")
+    return tuple(kind for kind in TREATMENT_KINDS if kind in named) or THERAPIES
 
 
 def checked_n(text: str, longest: int) -> int:

@@ -45,13 +45,17 @@ def _summary(quality: dict[str, Any], page: Path) -> str:
     methods = quality["drug_names"]["rows_by_method"]
     lines = [
         "{read:,} rows read, {kept:,} kept, {rejected:,} rejected".format(**rows),
-        "{count:,} patients, {without_treatment:,} without any treatment".format(**quality["patients"]),
+        "{count:,} patients, {without_treatment:,} without any drug, procedure or care plan".format(
+            **quality["patients"]
+        ),
     ]
     lines += [
         f"{name}: {table['events']:,} events of {table['concepts']:,} kinds, {table['first']} to {table['last']}"
         for name, table in quality["tables"].items()
         if table["events"]
     ]
+    by_kind = quality["treatments_by_kind"].items()
+    lines.append("treatments by kind: " + ", ".join(f"{counts['events']:,} {kind}" for kind, counts in by_kind))
     if methods:
         known = 1 - methods.get("none", 0) / sum(methods.values())
         unknown = quality["drug_names"]["unmapped_names"]

@@ -5,13 +5,13 @@ Counts of patients are of distinct people. Nothing here names a patient.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
-from recommender.records import KINDS, Records, Table
+from recommender.records import KINDS, TABLE_OF_KIND, THERAPIES, TREATMENT_KINDS, Records, Table
 from recommender.vocabulary import ConditionVocabulary
 
 TOP = 20  # most given concepts of each kind
@@ -30,6 +30,7 @@ def describe(records: Records, nearest: Callable[[str], list[tuple[str, float]]]
         "as_of": records.as_of.isoformat(),
         "patients": _people(records),
         "tables": {name: _table(records, name) for name in get_args(Table)},
+        "treatments_by_kind": {kind: _counted(records, kind) for kind in TREATMENT_KINDS},
         "most_given": {kind: _most_given(records, kind) for kinds in KINDS.values() for kind in kinds},
         "conditions_by_chapter": _chapters(records),
         "measurements": _measurements(records),
@@ -52,7 +53,8 @@ def _people(records: Records) -> dict[str, Any]:
     people = records.patients
     years = ((people["as_of"] - people["birth_date"]).dt.days / 365.2425).dropna()
     decades = np.clip((years // 10).astype(int), 0, len(AGE_EDGES) - 1).value_counts()
-    treated = np.bincount(records.treatments["patient_ix"], minlength=len(people))
+    therapies = _of_kinds(records, "treatments", THERAPIES)
+    treated = np.bincount(therapies["patient_ix"], minlength=len(people))
     return {
         "count": len(people),
         "without_treatment": int((treated == 0).sum()),
@@ -68,6 +70,17 @@ def _people(records: Records) -> dict[str, Any]:
             **{name: int(people[name].isin(["", "unknown"]).sum()) for name in ("race", "ethnicity")},
         },
     }
+
+
+def _of_kinds(records: Records, table: Table, kinds: Collection[str]) -> pd.DataFrame:
+    events: pd.DataFrame = getattr(records, table)
+    return events[records.concepts["kind"].isin(kinds).to_numpy()[events["concept_ix"]]]
+
+
+def _counted(records: Records, kind: str) -> dict[str, int]:
+    events = _of_kinds(records, TABLE_OF_KIND[kind], [kind])
+    distinct = {"patients": "patient_ix", "concepts": "concept_ix"}
+    return {"events": len(events)} | {what: int(events[column].nunique()) for what, column in distinct.items()}
 
 
 def _table(records: Records, name: Table) -> dict[str, Any]:
@@ -87,12 +100,9 @@ def _table(records: Records, name: Table) -> dict[str, Any]:
 
 
 def _most_given(records: Records, kind: str) -> list[dict[str, Any]]:
-    concepts = records.concepts[records.concepts["kind"] == kind]
-    table = next(name for name, kinds in KINDS.items() if kind in kinds)
-    events = getattr(records, table)
-    events = events[events["concept_ix"].isin(concepts.index)]
+    events = _of_kinds(records, TABLE_OF_KIND[kind], [kind])
     counts = events.groupby("concept_ix")["patient_ix"].agg(patients="nunique", events="size")
-    top = counts.sort_values(["patients", "events"], ascending=False, kind="stable").head(TOP).join(concepts)
+    top = counts.sort_values(["patients", "events"], ascending=False, kind="stable").head(TOP).join(records.concepts)
     return [
         {"code": row.code, "name": row.name, "patients": int(row.patients), "events": int(row.events)}
         for row in top[["code", "name", "patients", "events"]].itertuples(index=False, name="Given")

@@ -5,18 +5,18 @@ loaders.load -> Records -> features.build_matrix -> PatientMatrix -> Model.fit -
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from recommender.features import PatientMatrix
+from recommender.features import PatientMatrix, build_matrix
 from recommender.models.base import Model
+from recommender.moments import moments_of_visits, usual_hours
 from recommender.ranking import top_n
-from recommender.records import TREATMENT_KINDS, Records
+from recommender.records import THERAPIES, TREATMENT_KINDS, Records
 from recommender.snapshot import Release, Snapshot
 
-DEPTH = (
-    50  # suggestions kept for each patient: more than are shown, so that a later safety screen can still fill a list
-)
+DEPTH = 50  # therapies kept for each patient: more than are shown, so that a safety screen can still fill a list
+PER_KIND = 20  # suggestions kept of each kind at least, so that one kind can be asked for
 NOT_SCREENED = {
     "checked": False,
     "statement": "No suggestion was checked for interactions, allergies, contraindications, duplicate therapy or dose.",
@@ -32,21 +32,28 @@ def make_snapshot(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> Snapshot:
-    """Fit `model` on `matrix` (built from `records`) and rank every patient's suggestions.
+    """Fit `model` and rank every patient's suggestions. `matrix`: what is known today, built from `records`.
 
+    A model that foresees what begins after a moment is fitted on the visits of the past, any other on `matrix` itself.
     `provenance` (where from, when, how good) joins the manifest as it is. `progress` is told the patients newly scored.
     """
-    fitted = model.fit(matrix)
-    top = top_n(fitted, matrix, DEPTH, progress=progress)
+    matrix = model.reads(matrix)
+    fitted = model.fit(model.reads(_past(records, matrix.index.target_kinds)) if model.needs_later else matrix)
+    top = top_n(fitted, matrix, DEPTH, of=THERAPIES, per_kind=PER_KIND, progress=progress)
     manifest = {
         **provenance,
         "as_of": records.as_of.isoformat(),
         "counts": counts(records) | {"columns": len(matrix.index), "suggestable": len(matrix.index.targets)},
         "safety": NOT_SCREENED,
         "depth": DEPTH,
+        "per_kind": PER_KIND,
         "model": {"name": fitted.name, "parameters": fitted.parameters()},
     }
     return Snapshot(Release(version, manifest, matrix.index, fitted), matrix.patient_ids, top, matrix.rows)
+
+
+def _past(records: Records, kinds: Collection[str]) -> PatientMatrix:
+    return build_matrix(records, kinds=kinds, moments=moments_of_visits(records, usual_hours(records)))
 
 
 def counts(records: Records) -> dict[str, int]:

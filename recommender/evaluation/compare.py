@@ -1,93 +1,173 @@
-"""Models and a matrix in, each one's figures on the same hidden treatments out, with paired 95% intervals."""
+"""Models, a trial and its folds in; every model's figures on the same examples out, with intervals, paired."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from recommender.evaluation.metrics import ndcg, recall
-from recommender.evaluation.split import hide_half
-from recommender.features import PatientMatrix
+from recommender.errors import TrainingError
+from recommender.evaluation import metrics
+from recommender.evaluation.bootstrap import Interval, intervals
+from recommender.evaluation.split import Fold
+from recommender.evaluation.trial import Trial
+from recommender.features import MIN_TARGET_PATIENTS, PatientMatrix
 from recommender.models.base import Model
-from recommender.ranking import top_n
+from recommender.ranking import places
 
 K = 10
-RESAMPLES = 2_000
+MAIN = "ndcg"
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A mean over patients and its 95% bootstrap interval (2.5 and 97.5 percentiles of the resampled means)."""
+class Judged:
+    """One model. figures: a row for each tested example, a column for each metric.
 
-    value: float
-    low: float
-    high: float
+    scores (n_tested, n_targets) float32, -inf where it may not or cannot suggest; seconds over all folds.
+    """
 
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+    figures: pd.DataFrame
+    scores: np.ndarray
+    fit_seconds: float
+    score_seconds: float
+
+    @property
+    def coverage(self) -> float:
+        """The share of targets that stand in at least one of the lists."""
+        named = np.unique(places(self.scores, K))
+        return float((named >= 0).sum() / self.scores.shape[1])
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean figures of each model, and the paired difference in NDCG@K of the first model to each other one."""
+    """What was measured of each model on the same examples.
 
-    protocol: str
+    tested (n_tested,): positions in the trial; fold (n_tested,): in which fold; given (n_tested, n_targets) bool;
+    frequency (n_tested, n_targets) would be too large, so (n_folds, n_targets): how many training examples had each.
+    """
+
+    trial: Trial
     seed: int
-    patients: int
-    skipped: int
-    ndcg: dict[str, Interval]
-    recall: dict[str, Interval]
-    gain: dict[str, Interval]
-    fit_seconds: dict[str, float]
+    tested: np.ndarray
+    fold: np.ndarray
+    given: np.ndarray
+    frequency: np.ndarray
+    judged: dict[str, Judged] = field(default_factory=dict)
+
+    @property
+    def person(self) -> np.ndarray:
+        return self.trial.person[self.tested]
+
+    def summary(self, model: str) -> dict[str, Interval]:
+        """Each metric's mean over examples, with its interval."""
+        figures = self.judged[model].figures
+        return dict(zip(figures, intervals(figures.to_numpy(), self.person, self.seed), strict=True))
+
+    def gain(self, model: str, other: str, metric: str = MAIN) -> Interval:
+        """How much better `model` is than `other`, paired."""
+        difference = self.judged[model].figures[metric] - self.judged[other].figures[metric]
+        return intervals(difference.to_numpy()[:, None], self.person, self.seed)[0]
 
     def as_dict(self) -> dict[str, Any]:
-        return {"k": K, **asdict(self)}
-
-
-def bootstrap(values: np.ndarray, seed: int) -> Interval:
-    """values (n_patients,): resample patients with replacement. The same seed and length draw the same patients."""
-    rng = np.random.default_rng(seed)
-    n = len(values)
-    # one resample at a time: memory stays at n, whatever the number of resamples
-    means = [values[rng.integers(0, n, n)].mean() for _ in range(RESAMPLES)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(values.mean()), float(low), float(high))
+        first = next(iter(self.judged))
+        return {
+            "protocol": self.trial.protocol,
+            "question": self.trial.said,
+            "k": K,
+            "seed": self.seed,
+            "examples": len(self.trial),
+            "tested": len(self.tested),
+            "patients": len(np.unique(self.person)),
+            "models": {
+                name: {
+                    **{metric: asdict(interval) for metric, interval in self.summary(name).items()},
+                    "coverage": judged.coverage,
+                    "fit_seconds": judged.fit_seconds,
+                    "score_seconds": judged.score_seconds,
+                }
+                for name, judged in self.judged.items()
+            },
+            "gain": {name: asdict(self.gain(first, name)) for name in self.judged if name != first},
+        }
 
 
 def evaluate(
-    models: Sequence[Model], matrix: PatientMatrix, *, seed: int = 0, progress: Callable[[int], None] | None = None
+    models: Sequence[Model],
+    trial: Trial,
+    folds: Sequence[Fold],
+    *,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
 ) -> Evaluation:
-    """Hide half of the treatments of a quarter of the patients, fit each model on the rest, find them again.
+    """Fit every model on each fold's training examples and judge it by the tested ones that have something relevant.
 
-    `progress` is told 1 after each model. Raises TrainingError when nothing can be held out.
+    A target that fewer than MIN_TARGET_PATIENTS training examples had is not suggested, but counts where it is
+    relevant. `progress` is told 1 after each model. Raises TrainingError when nothing can be tested.
     """
-    split = hide_half(matrix, seed=seed)
-    per_patient: dict[str, np.ndarray] = {}
-    recalls: dict[str, Interval] = {}
-    seconds: dict[str, float] = {}
+    has_relevant = np.diff(trial.relevant.indptr) > 0
+    folds = [Fold(fold.train, fold.test[has_relevant[fold.test]]) for fold in folds]
+    folds = [fold for fold in folds if len(fold.test) and len(fold.train)]
+    if not folds:
+        raise TrainingError("no tested example has anything to find")
+    tested = np.concatenate([fold.test for fold in folds])
+    given = trial.relevant[tested][:, trial.taught.index.targets].toarray()
+    taught = [_taught(trial.taught.take(fold.train)) for fold in folds]
+    fold_of = np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds])
+    evaluation = Evaluation(trial, seed, tested, fold_of, given, np.stack([frequency for _, frequency in taught]))
     for model in models:
-        began = perf_counter()
-        fitted = model.fit(split.train)
-        seconds[model.name] = perf_counter() - began
-        top = top_n(fitted, split.visible, K)
-        per_patient[model.name] = ndcg(top, split.hidden, K)
-        recalls[model.name] = bootstrap(recall(top, split.hidden, K), seed)
+        scores = np.full(given.shape, -np.inf, dtype=np.float32)
+        fit_seconds = score_seconds = 0.0
+        for number, (fold, (train, frequency)) in enumerate(zip(folds, taught, strict=True)):
+            known = np.flatnonzero(frequency >= MIN_TARGET_PATIENTS)
+            began = perf_counter()
+            fitted = model.fit(model.reads(train))
+            fit_seconds += perf_counter() - began
+            asked = model.reads(trial.asked.take(fold.test).with_targets(known))
+            began = perf_counter()
+            found = fitted.score(asked.rows)
+            score_seconds += perf_counter() - began
+            found[~np.isfinite(found)] = -np.inf
+            if not trial.repeats:
+                found[asked.had.nonzero()] = -np.inf
+            scores[np.ix_(fold_of == number, known)] = found
+        evaluation.judged[model.name] = Judged(_figures(evaluation, scores), scores, fit_seconds, score_seconds)
         if progress:
             progress(1)
-    first = models[0].name
-    return Evaluation(
-        protocol="25% of patients held out, half of each one's treatments hidden, all other columns visible",
-        seed=seed,
-        patients=len(split.visible.patient_ids),
-        skipped=split.skipped,
-        ndcg={name: bootstrap(values, seed) for name, values in per_patient.items()},
-        recall=recalls,
-        gain={
-            name: bootstrap(per_patient[first] - values, seed) for name, values in per_patient.items() if name != first
-        },
-        fit_seconds=seconds,
-    )
+    return evaluation
+
+
+def _taught(matrix: PatientMatrix) -> tuple[PatientMatrix, np.ndarray]:
+    """The training examples with the targets that enough of them have; and how many have each (n_targets,)."""
+    frequency = np.bincount(matrix.whole.indices, minlength=len(matrix.index))[matrix.index.targets]
+    known = np.flatnonzero(frequency >= MIN_TARGET_PATIENTS)
+    if not len(known):
+        raise TrainingError(f"no treatment was given to {MIN_TARGET_PATIENTS} or more of the training patients")
+    return matrix.with_targets(known), frequency
+
+
+def _figures(evaluation: Evaluation, scores: np.ndarray) -> pd.DataFrame:
+    given, first = evaluation.given, places(scores, K)
+    hit, relevant = metrics.hits(first, given), given.sum(axis=1)
+    figures = {name: metric(hit, relevant) for name, metric in metrics.LIST_METRICS.items()}
+    weighted = np.empty(len(given))
+    sets = {name: np.empty(len(given)) for name in ("jaccard", "f1", "size")}
+    part = _parts(evaluation)
+    for number in np.unique(part):
+        mine = part == number
+        # the threshold comes from examples that are not judged by it
+        threshold = metrics.best_threshold(scores[~mine], given[~mine])
+        for name, values in metrics.set_metrics(scores[mine] >= threshold, given[mine]).items():
+            sets[name][mine] = values
+    for number, frequency in enumerate(evaluation.frequency):
+        mine = evaluation.fold == number
+        weighted[mine] = metrics.weighted_recall(first[mine], given[mine], frequency)
+    return pd.DataFrame({**figures, "rare_recall": weighted, "pr_auc": metrics.pr_auc(scores, given), **sets})
+
+
+def _parts(evaluation: Evaluation) -> np.ndarray:
+    """The folds; of a single one, two halves of its persons."""
+    return evaluation.fold if len(evaluation.frequency) > 1 else evaluation.person % 2

@@ -1,73 +1,60 @@
-"""A `PatientMatrix` in, training rows and test rows with half of their treatments hidden out."""
+"""A `Trial` in, who is learned from and who is judged, out: by patient, by hospital, or by the calendar."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from recommender.errors import TrainingError
-from recommender.features import MIN_TARGET_PATIENTS, PatientMatrix
+
+FOLDS = 5
 
 
 @dataclass(frozen=True)
-class HiddenHalf:
-    """train: other patients, whole. visible: test patients without the hidden treatments, in training's targets.
+class Fold:
+    """Positions of examples, ascending: `train` to learn from, `test` to be judged by."""
 
-    hidden (n_test, n_columns) CSR bool: the treatments to find again. Every hidden treatment counts, also one that
-    training cannot suggest. `skipped` patients drawn for the test had fewer than two treatments, so nothing could be
-    hidden.
+    train: np.ndarray
+    test: np.ndarray
+
+
+def folds_of(groups: np.ndarray, n_folds: int = FOLDS, seed: int = 0) -> list[Fold]:
+    """Every example is tested once, and nobody of its group (n,) (a patient, a hospital) is learned from then.
+
+    Groups are drawn by the seed, the larger ones first, each into the fold that is smallest so far. Raises
+    TrainingError when there are fewer groups than folds.
     """
+    names, group, size = np.unique(groups, return_inverse=True, return_counts=True)
+    if len(names) < n_folds:
+        raise TrainingError(f"{len(names)} groups cannot be split into {n_folds} folds")
+    order = np.random.default_rng(seed).permutation(len(names))
+    order = order[np.argsort(-size[order], kind="stable")]
+    fold_of = np.empty(len(names), dtype=np.int64)
+    filled = np.zeros(n_folds, dtype=np.int64)
+    for name in order.tolist():
+        fold_of[name] = filled.argmin()
+        filled[fold_of[name]] += size[name]
+    fold = fold_of[group]
+    return [Fold(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(n_folds)]
 
-    train: PatientMatrix
-    visible: PatientMatrix
-    hidden: sparse.csr_matrix
-    skipped: int
 
+def after(when: np.ndarray, followed_until: np.ndarray, cutoff: int) -> list[Fold]:
+    """Learn from what was over before the cutoff, judge by what was asked from it on. All in seconds since 1970.
 
-def hide_half(matrix: PatientMatrix, *, test_share: float = 0.25, seed: int = 0) -> HiddenHalf:
-    """Draw `test_share` of the patients and hide half (rounded down, at least one) of each one's treatments.
-
-    Conditions, allergies and demographics stay visible. Raises TrainingError when either side would be empty.
+    Half-open: train has followed_until <= cutoff, test has when >= cutoff; what lies astride is used for neither.
     """
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(matrix.n_patients)
-    n_test = round(test_share * matrix.n_patients)
-    test_ix, train_ix = np.sort(order[:n_test]), np.sort(order[n_test:])
+    fold = Fold(np.flatnonzero(followed_until <= cutoff), np.flatnonzero(when >= cutoff))
+    if not len(fold.train) or not len(fold.test):
+        raise TrainingError("no example is over before that day, or none begins from it on")
+    return [fold]
 
-    rows = matrix.rows[test_ix]
-    treatments = matrix.index.block("treatments")
-    is_treatment = (rows.indices >= treatments.start) & (rows.indices < treatments.stop)
-    row_of = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-    had = np.bincount(row_of[is_treatment], minlength=rows.shape[0])
 
-    # each treatment gets a random rank within its row; ranks below had // 2 are hidden
-    entries = np.flatnonzero(is_treatment)
-    shuffled = entries[np.lexsort((rng.random(len(entries)), row_of[entries]))]
-    starts = np.cumsum(had) - had
-    rank = np.arange(len(shuffled)) - np.repeat(starts, had)
-    is_hidden = np.zeros(len(rows.indices), dtype=bool)
-    is_hidden[shuffled] = rank < (had // 2)[row_of[shuffled]]
-
-    testable = had >= 2
-    if not testable.any() or not len(train_ix):
-        raise TrainingError("too few patients with two or more treatments to hold any out")
-
-    def pick(mask: np.ndarray) -> sparse.csr_matrix:
-        part = sparse.csr_matrix((rows.data[mask], (row_of[mask], rows.indices[mask])), shape=rows.shape)[testable]
-        part.sort_indices()
-        return sparse.csr_matrix(part)
-
-    train = matrix.take(train_ix)
-    taught = np.bincount(train.rows.indices, minlength=len(matrix.index))[treatments]
-    targets = (np.flatnonzero(taught >= MIN_TARGET_PATIENTS) + treatments.start).astype(np.int32)
-    if not len(targets):
-        raise TrainingError(f"no treatment was given to {MIN_TARGET_PATIENTS} or more of the training patients")
-    index = replace(matrix.index, targets=targets)
-    return HiddenHalf(
-        train=replace(train, index=index),
-        visible=PatientMatrix(pick(~is_hidden), index, matrix.patient_ids[test_ix][testable]),
-        hidden=pick(is_hidden).astype(bool),
-        skipped=int((~testable).sum()),
-    )
+def one_of(folds: Sequence[Fold], most: int, seed: int = 0) -> list[Fold]:
+    """The first fold alone, with `most` test examples drawn by the seed: for large hospitals, and every night."""
+    fold = folds[0]
+    if len(fold.test) <= most:
+        return [fold]
+    drawn = np.random.default_rng(seed).choice(fold.test, most, replace=False)
+    return [Fold(fold.train, np.sort(drawn))]

@@ -26,6 +26,7 @@ from recommender.features import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.base import Model
 from recommender.models.linear import LinearModel
 from recommender.ranking import top_n
+from recommender.records import THERAPIES
 from recommender.settings import Settings
 from recommender.snapshot import Release, Snapshot
 from recommender.store import Store, open_store
@@ -91,7 +92,7 @@ def ward(with_manifest: Callable[..., Snapshot]) -> Callable[..., Snapshot]:
     that condition and that treatment, and is suggested treatment 0.
     """
     rng = np.random.default_rng(7)
-    kinds = ["drug"] * 50 + ["procedure"] * 6 + ["care_plan"] * 4
+    kinds = ["drug"] * 50 + ["procedure"] * 4 + ["care_plan"] * 3 + ["care_resource"] * 3
     names = [EVIL_NAME, LONG_NAME, *(f"treatment {number}" for number in range(2, 60))]
     columns = [
         *(
@@ -126,7 +127,7 @@ def ward(with_manifest: Callable[..., Snapshot]) -> Callable[..., Snapshot]:
     def snapshot(version: str = "ward-1", model: Model | None = None, **changes: Any) -> Snapshot:
         fitted = (model or LinearModel()).fit(matrix)
         examples = {"synthetic": True, "example_patients": [str(i) for i in ids[2:8]], "counts": {"patients": 60}}
-        top = top_n(fitted, matrix, 50)
+        top = top_n(fitted, matrix, 50, of=THERAPIES, per_kind=20)
         return with_manifest(Snapshot(Release(version, {}, index, fitted), ids, top, rows), **{**examples, **changes})
 
     return snapshot

@@ -83,7 +83,13 @@ def test_from_the_start_to_reasons_that_add_up(tab, ward_server):
     assert page.url == f"{ward_server.url}/patient"
     page.get_by_role("button", name="Show 20 suggestions").click()
     expect(suggestions).to_have_count(20)
-    expect(page.locator(".choice[aria-current]")).to_have_text("20")
+    expect(page.locator(".lengths .choice[aria-current]")).to_have_text("20")
+    page.get_by_role("button", name="Procedures", exact=True).click()
+    expect(page.locator(".kinds .choice[aria-current]")).to_have_text("Procedures")
+    expect(page.locator(".lengths .choice[aria-current]")).to_have_text("20")
+    kinds = page.locator(".suggestion .meta > span:first-child").all_inner_texts()
+    assert kinds
+    assert all(kind.startswith("procedure") for kind in kinds)
 
 
 def test_unknown_id_and_the_next_try(tab, ward_server):

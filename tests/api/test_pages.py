@@ -49,7 +49,7 @@ def test_patient_page(client, published):
 def test_allergies_that_the_data_cannot_tell_do_not_read_as_none(client, store, tiny_records, with_manifest, published):
     assert EN["chart.none"] in show(client, "PAT-1").text  # PAT-3 has one, so PAT-1 is known to have none on record
     records = dataclasses.replace(tiny_records, allergies=tiny_records.allergies.iloc[:0])
-    matrix = build_matrix(records, min_target_patients=1)
+    matrix = build_matrix(records, min_target_patients=1).plain
     model = LinearModel().fit(matrix)
     snapshot = Snapshot(
         Release("v2", {}, matrix.index, model), matrix.patient_ids, top_n(model, matrix, 5), matrix.rows
@@ -98,6 +98,42 @@ def test_list_lengths(client, store, ward):
     assert 'value="20" aria-label="Show 20 suggestions" aria-current="true"' in page
     assert show(client, "LONG", n="0").status_code == 400
     assert EN["state.bad-parameter"] in show(client, "LONG", n="many").text
+
+
+def test_one_kind_can_be_asked_for(client, store, ward):
+    store.publish(ward("v1"))
+    store.activate("v1")
+    page = show(client, "LONG").text
+    assert re.findall(r'class="choice" name="kind" value="(\w*)"( aria-current="true")?>', page) == [
+        ("", ' aria-current="true"'),  # all therapies
+        ("drug", ""),
+        ("procedure", ""),
+        ("care_plan", ""),
+        ("care_resource", ""),
+    ]
+    assert EN["kind.care_resource"] not in page
+    page = show(client, "LONG", kind="care_resource", n=20).text
+    assert 'value="care_resource" aria-current="true"' in page
+    assert page.count('<li class="suggestion"') == page.count(f"<span>{EN['kind.care_resource']}")
+    assert '<input type="hidden" name="n" value="20">' in page
+    assert '<input type="hidden" name="kind" value="care_resource">' in page
+    assert show(client, "LONG", kind="device").status_code == 400
+
+
+def test_departments_on_record_are_no_treatments(client, store, ward):
+    store.publish(ward("v1"))
+    store.activate("v1")
+    page = show(client, "EMPTY").text  # has had everything
+    assert EN["chart.places"] in page
+    assert 'class="choices kinds"' in page  # where a list is empty, others can be asked for
+    text = re.sub(
+        r"<[^>]+>", "", "".join(show(client, f"7f3c{n:04d}-0000-4000-8000-00000000{n:04d}").text for n in range(9))
+    )
+    assert re.search(r"visit: treatment 5[789]", text)
+
+
+def test_a_hospital_of_one_kind_offers_no_choice(client, published):
+    assert 'class="choices kinds"' not in show(client, "PAT-2").text
 
 
 def test_nothing_to_suggest(client, store, ward):
@@ -185,6 +221,7 @@ def test_the_catalogue_is_whole_and_holds_nothing_unused():
         "problem.",
         "reason.",
         "kind.",
+        "kinds.",
         "sex.",
         "data.age.",
         "reasons.all.",

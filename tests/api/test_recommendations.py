@@ -59,6 +59,54 @@ def test_longest_list_is_the_published_depth(client, store, tiny_snapshot, with_
     assert "1 to 2" in problem(client.get(f"{ROUTE}?n=3"))["detail"]
 
 
+@pytest.fixture
+def ask(client, store, ward):
+    """`ask("kind=drug")`: the answer for a patient of the ward, who can be suggested something of every kind."""
+    store.publish(ward("v1"))
+    store.activate("v1")
+    return lambda query: client.get(f"/v1/patients/LONG/recommendations?{query}")
+
+
+def test_therapies_are_the_default(ask):
+    body = ask("n=50").json
+    assert body["kinds"] == ["drug", "procedure", "care_plan"]
+    assert {item["kind"] for item in body["items"]} == {"drug", "procedure", "care_plan"}
+    assert body == ask("n=50&kind=care_plan&kind=drug,procedure").json  # in any order and either form
+
+
+@pytest.mark.parametrize("kinds", [["drug"], ["procedure"], ["care_resource"], ["drug", "care_resource"]])
+def test_kinds_can_be_asked_for(ask, kinds):
+    body = ask("n=20&" + "&".join(f"kind={kind}" for kind in kinds)).json
+    assert body["kinds"] == kinds
+    assert {item["kind"] for item in body["items"]} == set(kinds)
+    assert [item["rank"] for item in body["items"]] == list(range(1, len(body["items"]) + 1))
+    scores = [item["score"] for item in body["items"]]
+    assert scores == sorted(scores, reverse=True)
+    if kinds == ["drug"]:
+        every = [item["code"] for item in ask("n=50").json["items"] if item["kind"] == "drug"]
+        assert [item["code"] for item in body["items"]] == every[:20]
+
+
+@pytest.mark.parametrize("kind", ["device", "drug,device", "Drug", "drug procedure", "\0"])
+def test_unknown_kinds_are_told_the_known_ones(client, published, kind):
+    response = client.get(ROUTE, query_string={"kind": kind})
+    body = problem(response)
+    assert (response.status_code, body["parameter"]) == (400, "kind")
+    assert body["detail"] == "kind must be one or more of drug, procedure, care_plan, care_resource"
+
+
+def test_longest_list_of_other_kinds_is_what_was_published_of_each(ask):
+    assert ask("kind=drug&n=20").status_code == 200
+    assert "1 to 20" in problem(ask("kind=drug&n=21"))["detail"]
+    assert "1 to 20" in problem(ask("kind=drug,procedure,care_plan,care_resource&n=21"))["detail"]
+
+
+def test_a_kind_that_is_not_suggested_says_so(client, published):
+    body = client.get(f"{ROUTE}?kind=care_resource").json  # the tiny hospital has drugs only
+    assert (body["items"], body["kinds"]) == ([], ["care_resource"])
+    assert "no treatment of the kind" in body["message"]
+
+
 def test_unknown_patient(client, published):
     response = client.get("/v1/patients/NOBODY-4711/recommendations")
     assert response.status_code == 404
@@ -110,6 +158,7 @@ def test_etag(client, published, store, tiny_snapshot, with_manifest):
     assert client.get(ROUTE, headers={"If-None-Match": '"other", ' + tag}).status_code == 304
     assert client.get(ROUTE, headers={"If-None-Match": '"other"'}).status_code == 200
     assert client.get(f"{ROUTE}?n=1").headers["ETag"] != tag
+    assert client.get(f"{ROUTE}?kind=drug").headers["ETag"] != tag
     assert client.get("/v1/patients/PAT-1/recommendations").headers["ETag"] != tag
     store.publish(with_manifest(tiny_snapshot("v2")))
     store.activate("v2")

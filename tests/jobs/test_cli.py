@@ -57,6 +57,16 @@ class TestNightly:
             entry = store.entry(release, "p0")  # had alpha alone, so beta is what is left
         assert [release.index.columns[c].code for c in entry.columns] == ["b"]
 
+    def test_one_kind_can_be_published(self, rxrec, export, settings):
+        visits = "".join(f"p{i},{'e' if i % 2 else 'w'},visit,2024-01-01,care_resource\n" for i in range(8))
+        rows = TREATMENTS.replace("\n", ",\n").replace("start,", "start,kind", 1)
+        (export / "treatments.csv").write_text(rows + visits)
+        for asked, kinds in (([], ("drug", "care_resource")), (["--kind", "care_resource"], ("care_resource",))):
+            summary = json.loads(rxrec("--json", *nightly(export), *asked).stdout)
+            assert summary["counts"]["distinct_care_resources"] == 2
+            with open_store(settings) as store:
+                assert store.release(summary["version"]).index.target_kinds == kinds
+
     def test_the_run_is_kept_for_its_owner_only(self, rxrec, export):
         run = Path(json.loads(rxrec("--json", *nightly(export)).stdout)["run"])
         assert {f.relative_to(run).as_posix() for f in run.rglob("*") if f.is_file()} == {
@@ -157,6 +167,13 @@ def test_evaluate_prints_both_models(rxrec, export):
     assert result.exit_code == 0
     assert "linear" in result.stdout
     assert "popularity" in result.stdout
+
+
+def test_evaluate_asks_for_kinds(rxrec, export):
+    words = ["evaluate", "--source", "csv", "--input", export, "--vocabulary", "none", "--seed", 1]
+    assert "treatments (drug, procedure, care_plan)" in rxrec(*words).stdout
+    assert "treatments (drug)" in rxrec(*words, "--kind", "drug").stdout
+    assert rxrec(*words, "--kind", "procedure").exit_code == 8  # the hospital has drugs only
 
 
 def test_wrong_usage_is_exit_code_2(rxrec):

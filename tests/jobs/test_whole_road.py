@@ -117,7 +117,7 @@ def test_a_killed_night_leaves_a_whole_version_and_the_next_one_completes(settin
         run.wait()
         with open_store(settings) as store:
             release = store.release(store.current())
-            assert all(len(store.entry(release, patient_id).columns) == 50 for patient_id in ids)
+            assert all(len(store.entry(release, patient_id).columns) >= 50 for patient_id in ids)
     last = nightly(settings, "synthea", sample)["version"]
     with open_store(settings) as store:
         assert store.current() == last

@@ -1,5 +1,6 @@
 """The account of an export, worked by hand on the tiny hospital (see conftest.py)."""
 
+import dataclasses
 import json
 
 import pytest
@@ -35,6 +36,21 @@ def test_tables(quality):
     assert (drugs["first"], drugs["last"], drugs["per_year"]) == ("2020-01-01", "2020-01-01", {"2020": 11})
     assert drugs["still going on"] == 10  # all but the warfarin of PAT-5
     assert quality["tables"]["observations"]["events"] == 1
+
+
+def test_kinds(quality):
+    assert quality["treatments_by_kind"] == {
+        "drug": {"events": 11, "patients": 5, "concepts": 5},
+        **{kind: {"events": 0, "patients": 0, "concepts": 0} for kind in ("procedure", "care_plan", "care_resource")},
+    }
+
+
+def test_visits_are_no_treatment_of_a_person(tiny_records):
+    """What is said of the treatments of each person is of therapies."""
+    concepts = tiny_records.concepts.assign(kind=tiny_records.concepts["kind"].replace("drug", "care_resource"))
+    described = describe(dataclasses.replace(tiny_records, concepts=concepts))
+    assert described["treatments_by_kind"]["care_resource"] == {"events": 11, "patients": 5, "concepts": 5}
+    assert described["patients"]["without_treatment"] == 6
 
 
 def test_most_given(quality):

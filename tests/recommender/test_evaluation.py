@@ -1,5 +1,7 @@
 """Figures worked by hand, and a split that leaks nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -75,6 +77,19 @@ class TestSplit:
         seen = split.visible.rows[:, :6].getnnz(axis=1)
         assert np.array_equal(hidden, (hidden + seen) // 2)
         assert hidden.min() >= 1
+
+    def test_only_treatments_of_the_kinds_asked_for_are_hidden_and_suggested(self):
+        matrix = hospital()
+        kinds = ["procedure", "care_resource", *["drug"] * 4]
+        columns = [replace(column, kind=kind) for column, kind in zip(matrix.index.columns, kinds, strict=False)]
+        index = replace(matrix.index, columns=(*columns, *matrix.index.columns[6:]))
+        matrix = replace(matrix, index=index)
+        split = hide_half(matrix, kinds=["drug"], seed=3)
+        assert set(split.train.index.targets) == {2, 3, 4, 5}
+        assert set(split.hidden.indices) == {3, 4, 5}  # who has drug 2 has no other drug
+        split = hide_half(matrix, kinds=["drug", "care_resource"], seed=3)
+        assert set(split.train.index.targets) == set(split.hidden.indices) == {1, 2, 3, 4, 5}
+        assert 1 not in hide_half(matrix, seed=3).hidden.indices  # by default the therapies
 
     def test_only_treatments_are_hidden(self):
         assert hide_half(hospital(), seed=3).hidden.indices.max() < 6

@@ -9,6 +9,9 @@ course that goes on, or two long past, weigh 1; one long past weighs FLOOR; noth
 columns and the baseline column, the same for everyone, weigh 1. (Counts without a limit and a deeper fading were tried
 and were worse: see docs/evaluation.md.)
 
+The DERIVED blocks at the end say the same in ways that some models can use: which drugs go on, which were the last to
+begin, which were only reported, which classes of drugs and groups of conditions are there. They weigh 1.
+
 Race and ethnicity are never columns: they are kept in `Records` only to measure fairness.
 """
 
@@ -134,6 +137,7 @@ class PatientMatrix:
     patient_ids: np.ndarray
     later: sparse.csr_matrix | None = None
     began: sparse.csr_matrix | None = None
+    weight: np.ndarray | None = None
 
     @property
     def n_patients(self) -> int:
@@ -169,8 +173,9 @@ class PatientMatrix:
         return replace(self, rows=sparse.csr_matrix(self.rows[:, :n]), index=index)
 
     def take(self, patient_ixs: np.ndarray) -> PatientMatrix:
-        later, began = (part if part is None else part[patient_ixs] for part in (self.later, self.began))
-        return PatientMatrix(self.rows[patient_ixs], self.index, self.patient_ids[patient_ixs], later, began)
+        parts = (self.later, self.began, self.weight)
+        later, began, weight = (part if part is None else part[patient_ixs] for part in parts)
+        return PatientMatrix(self.rows[patient_ixs], self.index, self.patient_ids[patient_ixs], later, began, weight)
 
     def with_targets(self, positions: np.ndarray) -> PatientMatrix:
         """The same, with only these of its targets; positions (n,) ascending."""

@@ -19,6 +19,7 @@ RESOURCE = "care_resource"
 GAP = 6 * 3600  # seconds; from one ward to the next
 STAY_HOURS = 24.0
 MISSING = np.iinfo(np.int64).min  # a missing time as datetime64 holds it
+MOST = 200_000  # moments: more teach a model of a few thousand columns next to nothing
 HORIZON = 30 * 86_400  # seconds; how long what follows is looked at, unless a new visit begins earlier
 
 
@@ -75,20 +76,25 @@ def usual_hours(records: Records) -> float:
     return STAY_HOURS if (every["stop"] - every["start"]).median() > STAY_HOURS * 3600 else 0.0
 
 
-def moments_of_visits(records: Records, after_hours: float = 0.0, horizon: int = HORIZON) -> Moments:
+def moments_of_visits(
+    records: Records, after_hours: float = 0.0, horizon: int = HORIZON, most: int = MOST, seed: int = 0
+) -> Moments:
     """The moment `after_hours` into each visit; what followed goes to the next visit's beginning or, if that is
-    earlier, to `horizon` seconds later. A visit that the next one follows by then has none. Raises TrainingError
-    without any."""
+    earlier, to `horizon` seconds later. A visit that the next one follows by then has none. Of more than `most`, so
+    many are drawn by the seed. Raises TrainingError without any.
+    """
     every = visits(records)
     known = every["start"].to_numpy() + round(after_hours * 3600)
     patient = every["patient_ix"].to_numpy()
     same = np.append(patient[1:] == patient[:-1], False)
     next_start = np.where(same, np.append(every["start"].to_numpy()[1:], 0), np.iinfo(np.int64).max)
     earlier = every.groupby("patient_ix").cumcount().to_numpy()
-    alone = known < next_start
-    if not alone.any():
+    alone = np.flatnonzero(known < next_start)
+    if not len(alone):
         raise TrainingError("the records tell no visit (encounter with a department or specialty), so no moments")
     moments = Moments(
         patient.astype(np.int32), known, np.minimum(next_start, known + horizon), earlier.astype(np.int32)
     )
-    return moments.take(np.flatnonzero(alone))
+    if len(alone) > most:
+        alone = np.sort(np.random.default_rng(seed).choice(alone, most, replace=False))
+    return moments.take(alone)

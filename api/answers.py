@@ -18,7 +18,7 @@ from recommender.snapshot import Entry, Release
 
 DEFAULT_N = 10
 DEFAULT_DEPTH, DEFAULT_PER_KIND = 50, 20  # longest lists where the manifest does not state what was published
-FORMAT = "2"  # part of the ETag: raise it when the JSON of an unchanged entry changes
+FORMAT = "3"  # part of the ETag: raise it when the JSON of an unchanged entry changes
 TOLERANCE = 1e-4  # parts and score are float32 sums of the same terms in another order: far below this
 
 
@@ -35,7 +35,11 @@ class ReasonPart:
 
 @dataclass(frozen=True)
 class Item:
-    """One suggestion; the contributions of `reasons`, largest first by size, add up to `score`."""
+    """One suggestion; the contributions of `reasons`, largest first by size, add up to `score`.
+
+    `probability`: the share of suggestions with such a score that began within the time that the manifest states;
+    null where that was not measured, as it is only for the first of the therapies.
+    """
 
     rank: int
     code: str
@@ -43,6 +47,7 @@ class Item:
     kind: str
     group: str
     score: float
+    probability: float | None
     reasons: tuple[ReasonPart, ...]
 
 
@@ -86,7 +91,8 @@ def answer(release: Release, entry: Entry, patient_id: str, n: int, kinds: tuple
     """
     scored = zip(entry.columns.tolist(), entry.scores.tolist(), strict=True)
     asked = [(column_ix, score) for column_ix, score in scored if release.index.columns[column_ix].kind in kinds]
-    items = tuple(_item(release, entry, rank, *one) for rank, one in enumerate(asked[:n], start=1))
+    likely = _likely(release, entry)
+    items = tuple(_item(release, entry, rank, *one, likely.get(one[0])) for rank, one in enumerate(asked[:n], start=1))
     manifest = release.manifest
     return Answer(
         patient_id=patient_id,
@@ -116,7 +122,16 @@ def etag(release: Release, entry: Entry, n: int, kinds: Collection[str] = THERAP
     return digest.hexdigest()[:32]
 
 
-def _item(release: Release, entry: Entry, rank: int, column_ix: int, score: float) -> Item:
+def _likely(release: Release, entry: Entry) -> dict[int, float]:
+    """The probability of each of the first therapies, as far down the list as it was measured."""
+    if release.chances is None:
+        return {}
+    therapies = np.isin(entry.columns, release.index.targets_of(THERAPIES)).nonzero()[0][: release.chances_depth]
+    found = release.chances.probability(entry.scores[therapies])
+    return dict(zip(entry.columns[therapies].tolist(), found.tolist(), strict=True))
+
+
+def _item(release: Release, entry: Entry, rank: int, column_ix: int, score: float, probability: float | None) -> Item:
     column = release.index.columns[column_ix]
     reasons = tuple(
         ReasonPart(r.column.code, r.column.name, r.column.kind, r.block, r.contribution)
@@ -125,7 +140,7 @@ def _item(release: Release, entry: Entry, rank: int, column_ix: int, score: floa
     # an entry read with another model's release would pass every checksum and still explain the wrong drug
     if not abs(math.fsum(r.contribution for r in reasons) - score) <= TOLERANCE * max(1.0, abs(score)):
         raise StoreCorrupt("a published score is not the sum of its reasons: publish again with `rxrec nightly`")
-    return Item(rank, column.code, column.name, column.kind, column.group, score, reasons)
+    return Item(rank, column.code, column.name, column.kind, column.group, score, probability, reasons)
 
 
 def _why_empty(release: Release, entry: Entry, kinds: Collection[str]) -> str:

@@ -41,7 +41,8 @@ class Suggestion:
     group: str
     kind: str
     score: str
-    bar: float  # share of the highest score on the list, in percent, 0 for a score that is not positive
+    chance: str  # how many in a hundred began it, "" where that was not measured
+    bar: float  # percent: the chance or, without it, the share of the highest score on the list
     because: tuple[Share, ...]
     against: tuple[Share, ...]
     rest: Share | None
@@ -113,7 +114,8 @@ def _suggestion(item: Item, highest: float, words: Words) -> Suggestion:
         group=item.group,
         kind=words.or_else(f"kind.{item.kind}", item.kind),
         score=_decimal(round(item.score * 100), 2, sign=False),
-        bar=round(100 * item.score / highest, 1) if highest > 0 and item.score > 0 else 0.0,
+        chance="" if item.probability is None else _percent(item.probability),
+        bar=_bar(item, highest),
         because=tuple(s for s in shares if s.units > 0),
         against=tuple(s for s in shares if s.units < 0),
         rest=Share(words("reasons.rest"), "", rest, _decimal(rest, 2)) if rest else None,
@@ -121,6 +123,17 @@ def _suggestion(item: Item, highest: float, words: Words) -> Suggestion:
         parts=_parts(item.reasons, words, item.score),
         fine_score=_decimal(round(item.score * 1000), 3, sign=False),
     )
+
+
+def _percent(share: float) -> str:
+    percent = round(100 * share)
+    return "<1%" if percent == 0 else ">99%" if percent == 100 else f"{percent}%"
+
+
+def _bar(item: Item, highest: float) -> float:
+    if item.probability is not None:
+        return round(100 * item.probability, 1)
+    return round(100 * item.score / highest, 1) if highest > 0 and item.score > 0 else 0.0
 
 
 def _parts(reasons: Sequence[ReasonPart], words: Words, score: float) -> tuple[Share, ...]:

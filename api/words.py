@@ -90,12 +90,16 @@ EN: dict[str, str] = {
     "list.length": "Show",
     "list.length.button": "Show {n} suggestions",
     "list.score": "score",
+    "list.chance": "began it",
     "list.what_score": "What is a score?",
     "score.explained": "A score says how strongly this chart points to a treatment, compared with the other treatments "
     "on this list. It is the sum of the parts given as reasons, each learned from what patients with that entry on "
     "record were given.",
-    "score.not": "It is not a probability, not a measure of benefit, and not a statement that the treatment is safe. "
-    "The bar compares a score with the highest one on this list.",
+    "score.not": "It is not a measure of benefit, and not a statement that the treatment is safe. Without a "
+    "percentage, the bar compares a score with the highest one on this list.",
+    "score.chance": "The percentage and the bar say how often it came true: of suggestions with such a score, made "
+    "for patients whom the model had not learned from, so many were begun before their next visit and within {days} "
+    "days. That others began it does not make it right for this patient.",
     "reasons.because": "because",
     "reasons.against": "against",
     "reasons.rest": "the rest",

@@ -120,3 +120,36 @@ def test_quality_in_words():
     )
     for nothing in ({}, {"quality": None}, {"quality": {}}, {"quality": "good"}):
         assert quality_in_words(nothing, WORDS) == EN["model.no_quality"]
+
+
+CHANCES = {"depth": 2, "days": 30, "curve": {"scores": [0.0, 0.5], "probabilities": [0.0, 0.5]}}
+
+
+def test_the_first_therapies_have_a_probability_and_no_other_has(ward):
+    release = dataclasses.replace(ward("v1").release, manifest={**ward("v1").release.manifest, "chances": CHANCES})
+    patient_id, packed = next(iter(ward("v1").packed(np.array([5]))))
+    entry = unpack_entry(packed, "v1", patient_id, len(release.index))
+    served = answer(release, entry, patient_id, 10)
+    # the curve is a straight line of slope 1 up to 0.5
+    assert [item.probability for item in served.items[:2]] == [
+        pytest.approx(min(max(item.score, 0), 0.5)) for item in served.items[:2]
+    ]
+    assert [item.probability for item in served.items[2:]] == [None] * 8
+    drugs = answer(release, entry, patient_id, 10, ("drug",))
+    likely = {item.code: item.probability for item in served.items[:2]}
+    assert all(item.probability == likely.get(item.code) for item in drugs.items)
+    shown = suggestions(served, WORDS)
+    assert [one.chance for one in shown[:2]] == [f"{round(100 * item.probability)}%" for item in served.items[:2]]
+    assert shown[0].bar == round(100 * served.items[0].probability, 1)
+    assert not any(one.chance for one in shown[2:])
+
+
+def test_chances_that_are_not_ours_are_refused(ward):
+    for curve in (
+        {"scores": [0.0]},
+        {"scores": [0, 1], "probabilities": [1, 0]},
+        {"scores": [0], "probabilities": [7]},
+    ):
+        release = dataclasses.replace(ward("v1").release, manifest={"chances": {**CHANCES, "curve": curve}})
+        with pytest.raises(StoreCorrupt, match="chances"):
+            _ = release.chances

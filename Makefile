@@ -2,12 +2,13 @@
 PYTHON ?= python3
 PORT ?= 8000
 PATIENTS ?= 5000
+BY ?= patient
 RXREC = .venv/bin/rxrec
 READY = .venv/.ready
 APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get install $$*"; exit 1; }; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
 
-.PHONY: run install test test-slow lint bench lock clean
+.PHONY: run install test test-slow lint bench bench-quality lock clean
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
@@ -48,6 +49,10 @@ lint: install
 
 bench: install
 	.venv/bin/python benchmarks/run.py
+
+# BY=hospital: judged by hospitals that were not learned from
+bench-quality: install
+	.venv/bin/python benchmarks/quality.py --by $(BY)
 
 lock: install
 	.venv/bin/pip install -q uv

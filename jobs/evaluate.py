@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
+from pathlib import Path
 
 import click
 import numpy as np
 
 from jobs.console import Console
+from jobs.evaluation_report import write_report
 from jobs.kinds import kinds_option
 from jobs.source import Source, source_options
 from recommender.evaluation.compare import MAIN, Evaluation, K
@@ -38,6 +41,11 @@ SHOWN = (MAIN, "recall", "capped_recall", "pr_auc", "jaccard")
 @click.option("--cutoff", type=click.DateTime(["%Y-%m-%d"]), help="By calendar: the first day that is judged.")
 @click.option("--model", "names", multiple=True, type=click.Choice(list(MODELS)), help="One of them. [default: all]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Draws patients and treatments.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for evaluation.html, evaluation.json and the tables, below the working directory. [default: none]",
+)
 @kinds_option("default: drug, procedure and care_plan")
 @click.pass_obj
 def evaluate(
@@ -49,6 +57,7 @@ def evaluate(
     cutoff: datetime | None,
     names: tuple[str, ...],
     seed: int,
+    report: Path | None,
     kinds: tuple[str, ...],
 ) -> None:
     """Judge models on what they were not shown.
@@ -65,7 +74,12 @@ def evaluate(
     with console.progress("evaluate", len(models), "models") as progress:
         split = _folds(trial, by, folds, cutoff, seed)
         evaluation = run_evaluation(models, trial, split, seed=seed, progress=progress)
-    console.result({**evaluation.as_dict(), "by": by}, as_table(evaluation))
+    text = as_table(evaluation)
+    if report:
+        os.umask(0o077)  # it tells much of a hospital: readable by its owner only
+        told = {"source": source.format, "by": by, "cutoff": cutoff and f"{cutoff:%Y-%m-%d}"}
+        text += f"\nreport: {write_report(console.settings.workdir / report, evaluation, records, told)}"
+    console.result({**evaluation.as_dict(), "by": by}, text)
 
 
 def _folds(trial: Trial, by: str, folds: int, cutoff: datetime | None, seed: int) -> list[Fold]:

@@ -79,9 +79,9 @@ def usual_hours(records: Records) -> float:
 def moments_of_visits(
     records: Records, after_hours: float = 0.0, horizon: int = HORIZON, most: int = MOST, seed: int = 0
 ) -> Moments:
-    """The moment `after_hours` into each visit; what followed goes to the next visit's beginning or, if that is
-    earlier, to `horizon` seconds later. A visit that the next one follows by then has none. Of more than `most`, so
-    many are drawn by the seed. Raises TrainingError without any.
+    """The moment `after_hours` into each visit that lasts so long; what followed goes to the next visit's beginning or,
+    if that is earlier, to `horizon` seconds later. Of more than `most` moments, so many are drawn by the seed. Raises
+    TrainingError without any.
     """
     every = visits(records)
     known = every["start"].to_numpy() + round(after_hours * 3600)
@@ -89,12 +89,12 @@ def moments_of_visits(
     same = np.append(patient[1:] == patient[:-1], False)
     next_start = np.where(same, np.append(every["start"].to_numpy()[1:], 0), np.iinfo(np.int64).max)
     earlier = every.groupby("patient_ix").cumcount().to_numpy()
-    alone = np.flatnonzero(known < next_start)
-    if not len(alone):
-        raise TrainingError("the records tell no visit (encounter with a department or specialty), so no moments")
+    there = np.flatnonzero((every["stop"].to_numpy() > known) | (after_hours == 0))
+    if not len(there):
+        raise TrainingError("the records tell no visit (encounter with a department or specialty) that lasts so long")
     moments = Moments(
         patient.astype(np.int32), known, np.minimum(next_start, known + horizon), earlier.astype(np.int32)
     )
-    if len(alone) > most:
-        alone = np.sort(np.random.default_rng(seed).choice(alone, most, replace=False))
-    return moments.take(alone)
+    if len(there) > most:
+        there = np.sort(np.random.default_rng(seed).choice(there, most, replace=False))
+    return moments.take(there)

@@ -23,6 +23,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -30,6 +31,7 @@ import numpy as np
 import orjson
 from scipy import sparse
 
+from recommender.calibration import Calibration
 from recommender.errors import EngineError, StoreCorrupt
 from recommender.features import ColumnIndex
 from recommender.models import MODELS
@@ -63,6 +65,22 @@ class Release:
     manifest: Mapping[str, Any]
     index: ColumnIndex
     model: Model
+
+    @cached_property
+    def chances(self) -> Calibration | None:
+        """What share of the `chances_depth` first therapies of a list began, by their score; None where not measured.
+
+        Raises StoreCorrupt when the manifest holds something else.
+        """
+        stated = self.manifest.get("chances")
+        try:
+            return None if stated is None else Calibration.from_dict(stated["curve"])
+        except (KeyError, TypeError, ValueError):
+            raise StoreCorrupt(f"the chances of version {self.version} are not ours: publish again") from None
+
+    @property
+    def chances_depth(self) -> int:
+        return int(self.manifest["chances"]["depth"]) if self.manifest.get("chances") else 0
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,13 @@ MAIN = "ndcg"
 class Judged:
     """One model. figures: a row for each tested example, a column for each metric.
 
-    scores (n_tested, n_targets) float32, -inf where it may not or cannot suggest; seconds over all folds.
+    scores (n_tested, n_targets) and idle_scores (n_idle, n_targets), float32: -inf where it may not or cannot suggest;
+    seconds over all folds.
     """
 
     figures: pd.DataFrame
     scores: np.ndarray
+    idle_scores: np.ndarray
     fit_seconds: float
     score_seconds: float
 
@@ -46,8 +48,9 @@ class Judged:
 class Evaluation:
     """What was measured of each model on the same examples.
 
-    tested (n_tested,): positions in the trial; fold (n_tested,): in which fold; given (n_tested, n_targets) bool;
-    frequency (n_tested, n_targets) would be too large, so (n_folds, n_targets): how many training examples had each.
+    tested (n_tested,): positions in the trial; fold (n_tested,): in which fold; given (n_tested, n_targets) bool.
+    idle (n_idle,) and idle_fold: held-out examples at which nothing was to be found, so that no list can be judged by
+    them; but a probability can. frequency (n_folds, n_targets): how many training examples had each.
     """
 
     trial: Trial
@@ -55,12 +58,19 @@ class Evaluation:
     tested: np.ndarray
     fold: np.ndarray
     given: np.ndarray
+    idle: np.ndarray
+    idle_fold: np.ndarray
     frequency: np.ndarray
     judged: dict[str, Judged] = field(default_factory=dict)
 
     @property
     def person(self) -> np.ndarray:
         return self.trial.person[self.tested]
+
+    def apart(self, person: np.ndarray, fold: np.ndarray) -> np.ndarray:
+        """Parts (n,) int such that what is learned from some can be judged by the others: the folds; of a single one,
+        two halves of its persons."""
+        return fold if len(self.frequency) > 1 else np.unique(person, return_inverse=True)[1] % 2
 
     def summary(self, model: str) -> dict[str, Interval]:
         """Each metric's mean over examples, with its interval."""
@@ -80,7 +90,9 @@ class Evaluation:
             "k": K,
             "seed": self.seed,
             "examples": len(self.trial),
+            "folds": len(self.frequency),
             "tested": len(self.tested),
+            "nothing_to_find": len(self.idle),
             "patients": len(np.unique(self.person)),
             "models": {
                 name: {
@@ -108,21 +120,24 @@ def evaluate(
     A target that fewer than MIN_TARGET_PATIENTS training examples had is not suggested, but counts where it is
     relevant. `progress` is told 1 after each model. Raises TrainingError when nothing can be tested.
     """
+    folds = [fold for fold in folds if len(fold.train)]
     has_relevant = np.diff(trial.relevant.indptr) > 0
-    folds = [Fold(fold.train, fold.test[has_relevant[fold.test]]) for fold in folds]
-    folds = [fold for fold in folds if len(fold.test) and len(fold.train)]
-    if not folds:
+    every = np.concatenate([fold.test for fold in folds] or [np.empty(0, dtype=np.int64)])
+    counts = has_relevant[every]
+    if not counts.any():
         raise TrainingError("no tested example has anything to find")
-    tested = np.concatenate([fold.test for fold in folds])
-    given = trial.relevant[tested][:, trial.taught.index.targets].toarray()
-    taught = [_taught(trial.taught.take(fold.train)) for fold in folds]
     fold_of = np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds])
-    evaluation = Evaluation(trial, seed, tested, fold_of, given, np.stack([frequency for _, frequency in taught]))
+    given = trial.relevant[every[counts]][:, trial.taught.index.targets].toarray()
+    taught = [_taught(trial.taught.take(fold.train)) for fold in folds]
+    frequency = np.stack([frequency for _, frequency in taught])
+    evaluation = Evaluation(
+        trial, seed, every[counts], fold_of[counts], given, every[~counts], fold_of[~counts], frequency
+    )
     for model in models:
-        scores = np.full(given.shape, -np.inf, dtype=np.float32)
+        scores = np.full((len(every), given.shape[1]), -np.inf, dtype=np.float32)
         fit_seconds = score_seconds = 0.0
-        for number, (fold, (train, frequency)) in enumerate(zip(folds, taught, strict=True)):
-            known = np.flatnonzero(frequency >= MIN_TARGET_PATIENTS)
+        for number, (fold, (train, had)) in enumerate(zip(folds, taught, strict=True)):
+            known = np.flatnonzero(had >= MIN_TARGET_PATIENTS)
             began = perf_counter()
             fitted = model.fit(model.reads(train))
             fit_seconds += perf_counter() - began
@@ -134,7 +149,9 @@ def evaluate(
             if not trial.repeats:
                 found[asked.had.nonzero()] = -np.inf
             scores[np.ix_(fold_of == number, known)] = found
-        evaluation.judged[model.name] = Judged(_figures(evaluation, scores), scores, fit_seconds, score_seconds)
+        figures = _figures(evaluation, scores[counts])
+        judged = Judged(figures, scores[counts], scores[~counts], fit_seconds, score_seconds)
+        evaluation.judged[model.name] = judged
         if progress:
             progress(1)
     return evaluation
@@ -155,7 +172,7 @@ def _figures(evaluation: Evaluation, scores: np.ndarray) -> pd.DataFrame:
     figures = {name: metric(hit, relevant) for name, metric in metrics.LIST_METRICS.items()}
     weighted = np.empty(len(given))
     sets = {name: np.empty(len(given)) for name in ("jaccard", "f1", "size")}
-    part = _parts(evaluation)
+    part = evaluation.apart(evaluation.person, evaluation.fold)
     for number in np.unique(part):
         mine = part == number
         # the threshold comes from examples that are not judged by it
@@ -166,8 +183,3 @@ def _figures(evaluation: Evaluation, scores: np.ndarray) -> pd.DataFrame:
         mine = evaluation.fold == number
         weighted[mine] = metrics.weighted_recall(first[mine], given[mine], frequency)
     return pd.DataFrame({**figures, "rare_recall": weighted, "pr_auc": metrics.pr_auc(scores, given), **sets})
-
-
-def _parts(evaluation: Evaluation) -> np.ndarray:
-    """The folds; of a single one, two halves of its persons."""
-    return evaluation.fold if len(evaluation.frequency) > 1 else evaluation.person % 2

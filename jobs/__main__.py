@@ -9,6 +9,7 @@ import click
 
 from jobs.console import Console, Group
 from jobs.evaluate import evaluate
+from jobs.fit import fit
 from jobs.ingest import ingest
 from jobs.nightly import nightly
 from jobs.sample import sample
@@ -35,7 +36,7 @@ def main(ctx: click.Context, workdir: Path | None, quiet: bool, as_json: bool) -
     \b
     Exit codes: 0 done, 1 a fault or a bad setting, 2 wrong usage, 3 the input cannot be used,
     4 the Redis server is not available, 5 its contents are not ours, 6 no such version is
-    published, 8 too little data to learn from.
+    published, 8 too little data to learn from, 9 the new version is worse than the served one.
     """
     settings = Settings.from_environment()
     if workdir is not None:
@@ -43,7 +44,7 @@ def main(ctx: click.Context, workdir: Path | None, quiet: bool, as_json: bool) -
     ctx.obj = Console(settings, quiet, as_json)
 
 
-for command in (sample, ingest, nightly, serve, evaluate, versions, rollback, vocabulary):
+for command in (sample, ingest, fit, nightly, serve, evaluate, versions, rollback, vocabulary):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -20,32 +20,49 @@ from data.synthetic import is_sample
 from jobs.console import Console
 from jobs.kinds import kinds_option
 from jobs.source import Source, source_options
-from recommender.errors import TrainingError
-from recommender.evaluation.compare import MAIN, K, evaluate
+from recommender.balance import balanced
+from recommender.errors import GateRefused, NothingPublished, StoreCorrupt, TrainingError
+from recommender.evaluation.bootstrap import Interval
+from recommender.evaluation.compare import evaluate
 from recommender.evaluation.split import folds_of, one_of
-from recommender.evaluation.trial import make_trial, usual_protocol
+from recommender.evaluation.trial import Trial, make_trial, usual_protocol
 from recommender.features import PatientMatrix, build_matrix
+from recommender.gate import compared, coverage_of, inputs_of, paired_gain, quality_of
 from recommender.models import MODELS
-from recommender.models.base import Model
 from recommender.models.popularity import PopularityModel
 from recommender.pipeline import NOT_SCREENED, make_snapshot
 from recommender.records import THERAPIES, TREATMENT_KINDS, Records
+from recommender.selection import AUTO, FILE, MOST_TESTED, Choice, read_choice, usual_choice
 from recommender.snapshot import Release, pack_release
-from recommender.store import open_store
+from recommender.store import Store, open_store
 
-MOST_TESTED = 20_000  # examples; more would make the interval narrower than the night is worth
 EXAMPLES = 8  # synthetic patients offered on the start page of the demo
 
 
 @click.command()
 @source_options
-@click.option("--model", "model_name", type=click.Choice(list(MODELS)), default="linear", show_default=True)
+@click.option(
+    "--model",
+    "name",
+    type=click.Choice([AUTO, *MODELS]),
+    default=AUTO,
+    show_default=True,
+    help="auto: what `rxrec fit` selected; else directed where enough visits are known, linear otherwise.",
+)
+@click.option(
+    "--gate",
+    type=click.Choice(["on", "warn", "off"]),
+    default="on",
+    show_default=True,
+    help="on: publish nothing that is worse than what is being served; warn: say so and publish; off: do not compare.",
+)
 @kinds_option("default: all kinds; quality is then measured on drugs, procedures and care plans")
 @click.pass_obj
-def nightly(console: Console, source: Source, model_name: str, kinds: tuple[str, ...]) -> None:
-    """Run a night: read, fit, score, publish, switch over.
+def nightly(console: Console, source: Source, name: str, gate: str, kinds: tuple[str, ...]) -> None:
+    """Run a night: read, fit, score, compare, publish, switch over.
 
-    What was published before stays in service until the new version is whole, and stays as it is when anything fails.
+    What was published before stays in service until the new version is whole, and stays as it is when anything fails,
+    and when the new version is worse in what it was compared by.
     """
     os.umask(0o077)  # what this run writes is readable by its owner only
     seconds: dict[str, float] = {}
@@ -59,53 +76,117 @@ def nightly(console: Console, source: Source, model_name: str, kinds: tuple[str,
 
     created = datetime.now(UTC)
     version = f"{created:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-    model, synthetic = MODELS[model_name](), is_sample(source.path)
+    synthetic, workdir = is_sample(source.path), console.settings.workdir
     with open_store(console.settings) as store:  # first: a store that is down is found out before the work, not after
+        served, why_alone = (None, "--gate off") if gate == "off" else _served(store, synthetic)
         with stage("read"):
             records = source.read(console)
         with stage("matrix"):
             matrix = build_matrix(records, kinds=kinds or TREATMENT_KINDS)
         with stage("evaluate"), console.progress("evaluate", 2, "models") as progress:
-            quality = _quality(model, records, kinds or THERAPIES, progress)
+            night = _assess(records, kinds or THERAPIES, name, workdir, served, progress)
+        choice = night.choice
         provenance = {
             "created": created.isoformat(timespec="seconds"),
             "source": source.format,
             "vocabulary": source.vocabulary_name,
             "synthetic": synthetic,
             "example_patients": _examples(matrix) if synthetic else [],
-            "quality": quality,
+            "quality": night.quality,
+            "chosen": choice.as_dict(),
+            "inputs": inputs_of(records),
         }
         with stage("fit and score"), console.progress("score", matrix.n_patients, "patients") as progress:
-            snapshot = make_snapshot(records, matrix, model, version, provenance, progress=progress)
+            snapshot = make_snapshot(
+                records, matrix, choice.model, version, provenance, balance=choice.balance, progress=progress
+            )
+        manifest = {**snapshot.release.manifest, "coverage": coverage_of(snapshot.release.index, snapshot.top)}
+        verdict = compared(manifest, served, night.gain, why_alone)
+        release = replace(snapshot.release, manifest={**manifest, "gate": verdict.as_dict()})
+        run = _write_run(workdir, release, records)
+        if verdict.reasons and gate == "on":
+            raise GateRefused(
+                f"not published, version {verdict.served} stays in service: {'; '.join(verdict.reasons)}. Everything "
+                f"measured is in {run}/gate.json; `--gate warn` publishes all the same"
+            )
+        for reason in verdict.reasons:
+            console.say(f"  worse than version {verdict.served}: {reason}")
         with stage("publish"), console.progress("publish", matrix.n_patients, "patients") as progress:
-            run = _write_run(console.settings.workdir, snapshot.release, records)
-            store.publish(snapshot, progress)
+            store.publish(replace(snapshot, release=release), progress)
             store.activate(version)
     summary = {
         "version": version,
         "run": str(run),
-        "counts": snapshot.release.manifest["counts"],
-        "quality": quality,
+        "counts": manifest["counts"],
+        "chosen": manifest["chosen"],
+        "quality": night.quality,
+        "gate": verdict.as_dict(),
         "seconds": seconds,
     }
     console.result(summary, _in_words(summary))
 
 
-def _quality(model: Model, records: Records, kinds: Collection[str], progress: Callable[[int], None]) -> dict[str, Any]:
-    """How well the model foresees treatments beside popularity; or in words why that could not be measured."""
+def _served(store: Store, synthetic: bool) -> tuple[Release | None, str]:
+    """The version being served, or why there is nothing to compare with."""
+    try:
+        served = store.release(store.current())
+    except NothingPublished:
+        return None, "this is the first version"
+    except StoreCorrupt:  # of an earlier program, say: to refuse would leave it in service
+        return None, "the served version cannot be read"
+    if served.manifest.get("synthetic") and not synthetic:
+        return None, "the served version is of synthetic patients"
+    return served, ""
+
+
+@dataclass(frozen=True)
+class _Night:
+    """What model is to be published, how good it is, and by how much it beats the served configuration, if compared."""
+
+    choice: Choice
+    quality: dict[str, Any]
+    gain: Interval | None = None
+
+
+def _assess(
+    records: Records,
+    kinds: Collection[str],
+    name: str,
+    workdir: Path,
+    served: Release | None,
+    progress: Callable[[int], None],
+) -> _Night:
+    """Where the quality cannot be measured, it is told in words why."""
     try:
         trial = make_trial(records, usual_protocol(records), kinds)
-        fold = one_of(folds_of(trial.person), MOST_TESTED)
-        evaluation = evaluate([model, PopularityModel()], trial, fold, progress=progress)
     except TrainingError as error:
-        return {"not_assessed": str(error)}
-    return {
-        "metric": f"NDCG@{K}",
-        "protocol": trial.said,
-        "patients": len(np.unique(evaluation.person)),
-        **asdict(evaluation.summary(model.name)[MAIN]),
-        "baseline": {"model": PopularityModel.name, **asdict(evaluation.summary(PopularityModel.name)[MAIN])},
-    }
+        return _Night(_choice(name, workdir, None), {"not_assessed": str(error)})
+    choice = _choice(name, workdir, trial)
+    models = {model.name: model for model in (choice.model, PopularityModel())}
+    try:
+        folds = one_of(folds_of(trial.person), MOST_TESTED)
+        weighted = _weighted(trial, records, choice.balance)
+        evaluation = evaluate(list(models.values()), weighted, folds, progress=progress)
+    except TrainingError as error:
+        return _Night(choice, {"not_assessed": str(error)})
+    quality = quality_of(evaluation, choice.model.name, PopularityModel.name, records)
+    if served is None or served.manifest.get("chosen", {}).get("model") == choice.as_dict()["model"]:
+        return _Night(choice, quality)
+    try:
+        as_served = _weighted(trial, records, served.manifest.get("chosen", {}).get("model", {}).get("balance", ""))
+        return _Night(choice, quality, paired_gain(evaluation, choice.model.name, served.model, as_served, folds))
+    except TrainingError:  # the served model needs visits, say, and these records tell none: what fell will be told
+        return _Night(choice, quality)
+
+
+def _choice(name: str, workdir: Path, trial: Trial | None) -> Choice:
+    if name != AUTO:
+        return Choice(MODELS[name](), "", f"--model {name}")
+    return read_choice(workdir / FILE) if (workdir / FILE).exists() else usual_choice(trial)
+
+
+def _weighted(trial: Trial, records: Records, balance: str) -> Trial:
+    return replace(trial, taught=balanced(trial.taught, records, balance, trial.person, trial.when))
 
 
 def _examples(matrix: PatientMatrix) -> list[str]:
@@ -115,7 +196,7 @@ def _examples(matrix: PatientMatrix) -> list[str]:
 
 
 def _write_run(workdir: Path, release: Release, records: Records) -> Path:
-    """`runs/{version}/`: the release as it is published and the account of every rejected row, for their owner only."""
+    """`runs/{version}/`: the release as it is published, the account of every rejected row, and the gate's."""
     run = workdir / "runs" / release.version
     run.mkdir(parents=True, mode=0o700)
     for name, asset in pack_release(release).items():
@@ -123,19 +204,23 @@ def _write_run(workdir: Path, release: Release, records: Records) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(asset)
     (run / "ingest.json").write_text(json.dumps(records.log.as_dict(), indent=2))
+    (run / "gate.json").write_text(json.dumps(release.manifest["gate"], indent=2))
     return run
 
 
 def _in_words(summary: dict[str, Any]) -> str:
-    counts, quality = summary["counts"], summary["quality"]
+    counts, quality, chosen, gate = (summary[part] for part in ("counts", "quality", "chosen", "gate"))
     if "not_assessed" in quality:
         judged = f"quality not assessed: {quality['not_assessed']}"
     else:
         judged = "{metric} {value:.3f} (95% interval {low:.3f} to {high:.3f}, {patients:,} patients)".format(**quality)
         judged += ", popularity {value:.3f}".format(**quality["baseline"])
+    worse = "" if gate["passed"] else ", and worse: see the lines above"
     timed = ", ".join(f"{name} {taken:.1f} s" for name, taken in summary["seconds"].items())
     return (
         f"version {summary['version']} is being served: {counts['patients']:,} patients, "
-        f"{counts['suggestable']:,} treatments that can be suggested\n{judged}\n{timed}\n"
+        f"{counts['suggestable']:,} treatments that can be suggested\n"
+        f"model {chosen['model']['name']}: {chosen['why']}\n{judged}\n"
+        f"compared with {gate['compared_with']}{worse}\n{timed}\n"
         f"Not safety-checked: {NOT_SCREENED['statement']}"
     )

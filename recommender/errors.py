@@ -63,3 +63,15 @@ class TrainingError(EngineError):
     """The records are readable but too small or too empty to fit a model on."""
 
     exit_code = 8
+
+
+class GateRefused(EngineError):
+    """A new version is worse than the one being served, which stays in service; the message says in what."""
+
+    exit_code = 9
+
+
+class RulesMissing(EngineError):
+    """There are no safety rules where they should be: nothing is screened, so nothing may be published or served."""
+
+    exit_code = 9

@@ -5,12 +5,13 @@ loaders.load -> Records -> features.build_matrix -> PatientMatrix -> Model.fit -
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from recommender.balance import balanced
 from recommender.features import PatientMatrix, build_matrix
 from recommender.models.base import Model
-from recommender.moments import moments_of_visits, usual_hours
+from recommender.moments import moments_of_visits, now, usual_hours
 from recommender.ranking import top_n
 from recommender.records import THERAPIES, TREATMENT_KINDS, Records
 from recommender.snapshot import Release, Snapshot
@@ -30,15 +31,21 @@ def make_snapshot(
     version: str,
     provenance: Mapping[str, Any],
     *,
+    balance: str = "",
     progress: Callable[[int], None] | None = None,
 ) -> Snapshot:
     """Fit `model` and rank every patient's suggestions. `matrix`: what is known today, built from `records`.
 
-    A model that foresees what begins after a moment is fitted on the visits of the past, any other on `matrix` itself.
+    A model that foresees what begins after a moment is fitted on the visits of the past, any other on `matrix` itself;
+    `balance`: by which groups of patients the examples are weighted (`balance.balanced`), "" for none.
     `provenance` (where from, when, how good) joins the manifest as it is. `progress` is told the patients newly scored.
     """
     matrix = model.reads(matrix)
-    fitted = model.fit(model.reads(_past(records, matrix.index.target_kinds)) if model.needs_later else matrix)
+    moments = moments_of_visits(records, usual_hours(records)) if model.needs_later else now(records)
+    taught = matrix
+    if model.needs_later:
+        taught = model.reads(build_matrix(records, kinds=matrix.index.target_kinds, moments=moments))
+    fitted = model.fit(balanced(taught, records, balance, moments.patient_ix, moments.known_until))
     top = top_n(fitted, matrix, DEPTH, of=THERAPIES, per_kind=PER_KIND, progress=progress)
     manifest = {
         **provenance,
@@ -50,10 +57,6 @@ def make_snapshot(
         "model": {"name": fitted.name, "parameters": fitted.parameters()},
     }
     return Snapshot(Release(version, manifest, matrix.index, fitted), matrix.patient_ids, top, matrix.rows)
-
-
-def _past(records: Records, kinds: Collection[str]) -> PatientMatrix:
-    return build_matrix(records, kinds=kinds, moments=moments_of_visits(records, usual_hours(records)))
 
 
 def counts(records: Records) -> dict[str, int]:

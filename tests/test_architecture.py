@@ -10,13 +10,14 @@ ROOT = Path(__file__).parent.parent
 ROAD = [
     {"errors"},
     {"settings", "ingest_log"},
-    {"records", "vocabulary"},
+    {"records", "vocabulary", "calibration"},
     {"assembly", "moments"},
     {"loaders", "features"},
     {"models"},
     {"ranking"},
-    {"snapshot", "evaluation", "data_quality"},
-    {"explain", "embedded_redis", "pipeline", "store_connection"},
+    {"safety"},
+    {"snapshot", "evaluation", "data_quality", "balance"},
+    {"explain", "embedded_redis", "pipeline", "store_connection", "selection", "gate"},
     {"store"},
 ]
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from recommender.models.base import Model
+from recommender.models.blend import BlendModel
 from recommender.models.directed import DirectedModel
 from recommender.models.factors import AlsModel, BprModel, LogisticMfModel
-from recommender.models.linear import LinearModel
+from recommender.models.linear import EaseModel, LinearModel
+from recommender.models.logistic import CandidatesLogisticModel, LogisticModel
 from recommender.models.neighbours import ItemBm25Model, ItemCosineModel, ItemTfidfModel, ItemUserModel
 from recommender.models.patients import PatientsModel
 from recommender.models.popularity import PopularityModel
-from recommender.models.simple import ConditionalModel, RecencyModel
+from recommender.models.simple import ConditionalModel, RecencyModel, RepeatLastModel
 
 MODELS: dict[str, type[Model]] = {
     model.name: model
     for model in (
         DirectedModel,
         LinearModel,
+        EaseModel,
         PopularityModel,
         ConditionalModel,
         RecencyModel,
+        RepeatLastModel,
         ItemCosineModel,
         ItemTfidfModel,
         ItemBm25Model,
@@ -27,5 +31,8 @@ MODELS: dict[str, type[Model]] = {
         AlsModel,
         BprModel,
         LogisticMfModel,
+        LogisticModel,
+        CandidatesLogisticModel,
+        BlendModel,
     )
 }

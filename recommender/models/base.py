@@ -147,6 +147,8 @@ def in_canonical_order(matrix: PatientMatrix) -> PatientMatrix:
     keys = np.zeros(matrix.n_patients, dtype=np.uint64)
     for part in (matrix.rows, matrix.outcomes):
         _hash_rows(part.indptr, part.indices, part.data.astype(np.float32).view(np.uint32), keys)
+    if matrix.weight is not None:
+        keys ^= matrix.weight.view(np.uint64)
     return matrix.take(np.argsort(keys, kind="stable"))
 
 

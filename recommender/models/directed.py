@@ -27,8 +27,16 @@ from threadpoolctl import threadpool_limits
 
 from recommender.errors import TrainingError
 from recommender.features import PatientMatrix
-from recommender.models.base import Contribution, FieldModel, add_rows, as_contributions, unlearned
+from recommender.models.base import (
+    Contribution,
+    FieldModel,
+    add_rows,
+    as_contributions,
+    in_canonical_order,
+    unlearned,
+)
 from recommender.models.linear import gram_matrix
+from recommender.models.popularity import share_of_patients
 
 # L2 penalty of the columns of each kind, in units of moments after which one treatment began: see docs/evaluation.md
 PENALTIES = {
@@ -49,7 +57,6 @@ PENALTIES = {
     "condition_group": 600.0,
 }
 MIN_SEEN = 5  # moments; a column seen at fewer is not learned from
-FEW = 5  # added to those who could begin a treatment, so that a share of two of three is not taken at its word
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +78,7 @@ class DirectedModel(FieldModel):
         """Cost: the Gram matrix, then one n_columns^3 factorisation in float64."""
         if matrix.later is None:
             raise TrainingError("the directed model learns from what began after a moment: the records tell no visits")
-        taught = matrix.take(np.flatnonzero(np.diff(matrix.outcomes.indptr)))
+        taught = in_canonical_order(matrix.take(np.flatnonzero(np.diff(matrix.outcomes.indptr))))  # for the sums
         if not taught.n_patients:
             raise TrainingError("nothing began after any of the moments, so there is nothing to foresee")
         penalty = self._penalty(matrix)
@@ -79,9 +86,12 @@ class DirectedModel(FieldModel):
         length = np.where(used, 1 / penalty, 0).astype(np.float32)
         length[matrix.index.block("baseline")] = 0
         used[matrix.index.block("baseline")] = True
-        mean = np.array([_lengths(taught.rows, length).mean()], dtype=np.float32)
+        lengths = _lengths(taught.rows, length).astype(np.float64)
+        mean = np.array([np.average(lengths, weights=taught.weight)], dtype=np.float32)
         fitted = replace(self, length=length, mean_length=mean)
         root = np.diff(taught.outcomes.indptr) ** -0.25  # of v_u
+        if taught.weight is not None:
+            root *= np.sqrt(taught.weight)
         known = sparse.csr_matrix(_times(fitted._even(taught.rows), root)[:, used])
         foreseen = _times(_targets(taught, self.surplus), root)
         gram = gram_matrix(known)
@@ -117,11 +127,10 @@ class DirectedModel(FieldModel):
 
 def _targets(matrix: PatientMatrix, surplus: float) -> sparse.csr_matrix:
     """y (n_moments, n_targets): 1 where it began; where it was on the chart, its share of those who could begin it."""
-    later, had = matrix.outcomes, matrix.had
-    began, already = (np.bincount(part.indices, minlength=part.shape[1]) for part in (later, had))
-    share = began / (matrix.n_patients - already + FEW)
+    had = matrix.had
+    share = share_of_patients(matrix)
     stands = sparse.csr_matrix((share[had.indices] + surplus, had.indices, had.indptr), shape=had.shape)
-    return sparse.csr_matrix(later + stands)
+    return sparse.csr_matrix(matrix.outcomes + stands)
 
 
 def _lengths(rows: sparse.csr_matrix, length: np.ndarray) -> np.ndarray:  # (n_rows,) float32

@@ -27,7 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from recommender.errors import TrainingError
 from recommender.features import PatientMatrix
-from recommender.models.base import AdditiveModel
+from recommender.models.base import AdditiveModel, keep_entries
 
 # L2 penalty of each block, in units of summed squared weight (about "patients"): see docs/evaluation.md
 PENALTIES = {"treatments": 20.0, "conditions": 10.0, "allergies": 20.0, "demographics": 10.0, "baseline": 1.0}
@@ -35,19 +35,26 @@ PENALTIES = {"treatments": 20.0, "conditions": 10.0, "allergies": 20.0, "demogra
 
 @dataclass(frozen=True, eq=False)
 class LinearModel(AdditiveModel):
-    """The `weights` b of every target; each block of the matrix needs its penalty. Learns from all that is known."""
+    """The `weights` b of every target, from the blocks of the matrix that have a penalty. Learns from the whole rows.
+
+    `strength` multiplies all penalties but that of the baseline column.
+    """
 
     name: ClassVar[str] = "linear"
     penalties: Mapping[str, float] = field(default_factory=PENALTIES.copy)
+    strength: float = 1.0
 
     def fit(self, matrix: PatientMatrix) -> Self:
         """Cost: the Gram matrix, then one n_columns^3 factorisation in float64 (2,000 columns: under half a second)."""
         index = matrix.index
         targets, position = index.targets, np.arange(len(index.targets))
-        gram, had = gram_matrices(matrix.whole, index.target_of_column, len(targets))
-        penalty = np.empty(len(index))
-        for block in index.blocks:
-            penalty[block.start : block.stop] = self.penalties[block.name]
+        whole, used, penalty = matrix.whole, np.zeros(len(index), dtype=bool), np.ones(len(index))
+        for block in [block for block in index.blocks if block.name in self.penalties]:
+            strength = 1.0 if block.name == "baseline" else self.strength
+            penalty[block.start : block.stop] = strength * self.penalties[block.name]
+            used[block.start : block.stop] = True
+        known = keep_entries(whole, used[whole.indices])
+        gram, had = gram_matrices(known, index.target_of_column, len(targets), matrix.weight)
         gram[np.diag_indices_from(gram)] += penalty
         unit = np.zeros_like(had)
         unit[targets, position] = 1.0
@@ -63,15 +70,29 @@ class LinearModel(AdditiveModel):
         return replace(self, weights=np.ascontiguousarray(weights, dtype=np.float32))
 
 
-def gram_matrices(rows: sparse.csr_matrix, target_of: np.ndarray, n_targets: int) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True, eq=False)
+class EaseModel(LinearModel):
+    """The same from treatments alone, as EASE is usually used: what conditions and age add shows beside it."""
+
+    name: ClassVar[str] = "ease"
+    penalties: Mapping[str, float] = field(default_factory=lambda: {"treatments": 500.0, "baseline": 1.0})
+
+
+def gram_matrices(
+    rows: sparse.csr_matrix, target_of: np.ndarray, n_targets: int, weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """X'X (n_columns, n_columns) and X'Y (n_columns, n_targets), float64 in Fortran order; Y is 1 where X is not 0.
 
-    target_of (n_columns,) int32 is each column's position among the targets, or -1. The cost follows the pairs of
-    entries within each row, not the columns.
+    target_of (n_columns,) int32 is each column's position among the targets, or -1. weight (n_rows,): how often each
+    row is counted. The cost follows the pairs of entries within each row, not the columns.
     """
+    full = np.ones(rows.shape[0]) if weight is None else np.sqrt(weight)  # what a whole entry is in a scaled row
+    if weight is not None:
+        data = rows.data * np.repeat(full, np.diff(rows.indptr))
+        rows = sparse.csr_matrix((data, rows.indices, rows.indptr), shape=rows.shape)
     gram = gram_matrix(rows)
     short = np.zeros((n_targets, rows.shape[1]))
-    _add_shortfall(rows.indptr, rows.indices, rows.data, target_of, short)
+    _add_shortfall(rows.indptr, rows.indices, rows.data, full, target_of, short)
     short += gram[target_of >= 0]
     return gram.T, short.T  # symmetric, so the transpose is itself in Fortran order
 
@@ -95,12 +116,17 @@ def _add_pairs(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, gram: 
 
 @numba.njit(cache=True, nogil=True)
 def _add_shortfall(
-    indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, target_of: np.ndarray, short: np.ndarray
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    data: np.ndarray,
+    full: np.ndarray,
+    target_of: np.ndarray,
+    short: np.ndarray,
 ) -> None:
-    """(Y - X)'X of the targets: what X'X lacks of Y'X, which is nothing where a treatment weighs 1."""
+    """(Y - X)'X of the targets: what X'X lacks of Y'X, which is nothing where a treatment weighs as much as it can."""
     for row in range(len(indptr) - 1):
         for b in range(indptr[row], indptr[row + 1]):
-            target, shortfall = target_of[indices[b]], 1.0 - np.float64(data[b])
+            target, shortfall = target_of[indices[b]], full[row] - np.float64(data[b])
             if target >= 0 and shortfall != 0.0:
                 line = short[target]
                 for a in range(indptr[row], indptr[row + 1]):

@@ -11,10 +11,12 @@ from scipy import sparse
 from recommender.features import PatientMatrix
 from recommender.models.base import Contribution, FieldModel, unlearned
 
+FEW = 5  # added to those who could begin a treatment, so that a share of two of three is not taken at its word
+
 
 @dataclass(frozen=True, eq=False)
 class PopularityModel(FieldModel):
-    """Score of a treatment = (patients whose outcome it is) / (all patients); carried by the baseline column alone."""
+    """Score of a treatment: the share of patients whose outcome it is; carried by the baseline column alone."""
 
     name: ClassVar[str] = "popularity"
     baseline_ix: int = -1  # set by fit
@@ -32,6 +34,21 @@ class PopularityModel(FieldModel):
 
 
 def share_of_patients(matrix: PatientMatrix) -> np.ndarray:  # (n_targets,) float32
-    """The share of patients with each outcome: what every model falls back on for a patient of whom nothing is known"""
-    had = np.bincount(matrix.outcomes.indices, minlength=len(matrix.index.targets))
-    return (had / max(matrix.n_patients, 1)).astype(np.float32)
+    """The share of patients with each outcome: what every model falls back on for a patient of whom nothing is known.
+
+    Of what began after a moment, the share of those who could begin it, for who had it already could not.
+    """
+    began = counted(matrix.outcomes, matrix.weight)
+    if matrix.later is None:
+        return (began / max(patients(matrix), 1)).astype(np.float32)
+    return (began / (patients(matrix) - counted(matrix.had, matrix.weight) + FEW)).astype(np.float32)
+
+
+def counted(part: sparse.csr_matrix, weight: np.ndarray | None) -> np.ndarray:  # (n_columns,) float64
+    """How many patients have each column of part (n_patients, n_columns), each counted by its weight."""
+    each = None if weight is None else np.repeat(weight, np.diff(part.indptr))
+    return np.bincount(part.indices, each, minlength=part.shape[1]).astype(np.float64)
+
+
+def patients(matrix: PatientMatrix) -> float:
+    return matrix.n_patients if matrix.weight is None else float(matrix.weight.sum())

@@ -1,4 +1,4 @@
-"""Two baselines, a patient's row in: popularity given the conditions, and what was taken often and lately.
+"""Three baselines, a patient's row in: popularity given the conditions, what was taken often and lately, and last.
 
 Both are sums over the row's columns, so their parts are exact; a patient with no history gets popularity.
 """
@@ -78,4 +78,29 @@ class RecencyModel(AdditiveModel):
         weights = np.zeros((len(matrix.index), len(share)), dtype=np.float32)
         weights[matrix.index.targets, np.arange(len(share))] = 1.0
         weights[matrix.index.block("baseline")] = self.prior * share
+        return replace(self, weights=weights)
+
+
+@dataclass(frozen=True, eq=False)
+class RepeatLastModel(AdditiveModel):
+    """What began last, once more: score_j = recent_j + earlier w_j + prior share_j.
+
+    recent_j is 1 where drug j was among the last that began, within a day (the matrix's block `recent`, which knows
+    drugs alone); w_j is the row's own weight, so that the rest of the chart comes next, then what is common.
+    """
+
+    name: ClassVar[str] = "repeat-last"
+    reads_derived: ClassVar[bool] = True
+    earlier: float = 0.1
+    prior: float = 0.01
+
+    def fit(self, matrix: PatientMatrix) -> Self:
+        index, share = matrix.index, share_of_patients(matrix)
+        position = {f"recent:{index.columns[ix].code}": place for place, ix in enumerate(index.targets)}
+        weights = np.zeros((len(index), len(share)), dtype=np.float32)
+        for ix, column in enumerate(index.columns):
+            if column.kind == "recent" and column.code in position:
+                weights[ix, position[column.code]] = 1.0
+        weights[index.targets, np.arange(len(share))] = self.earlier
+        weights[index.block("baseline")] = self.prior * share
         return replace(self, weights=weights)

@@ -70,6 +70,7 @@ class TestNightly:
     def test_the_run_is_kept_for_its_owner_only(self, rxrec, export):
         run = Path(json.loads(rxrec("--json", *nightly(export)).stdout)["run"])
         assert {f.relative_to(run).as_posix() for f in run.rglob("*") if f.is_file()} == {
+            "gate.json",
             "ingest.json",
             "release/columns",
             "release/manifest",
@@ -139,6 +140,17 @@ class TestDrugNames:
             "patients": 8,
             "events": 8,
         }
+
+    def test_a_line_for_a_code_goes_before_the_name_beside_it(self, rxrec, tmp_path):
+        (tmp_path / "export").mkdir()
+        rows = "".join(f"p{n},4711,lisinopril 10 mg\np{n},4712,heparin\n" for n in range(3))
+        (tmp_path / "export" / "treatments.csv").write_text(f"patient_id,code,name\n{rows}")
+        (tmp_path / "map.csv").write_text("source,target\n4711,rxnorm:6809\n4712,not therapy: catheter lock\n")
+        quality = self.ingest(rxrec, tmp_path / "export", tmp_path, "--drug-map", tmp_path / "map.csv")
+        assert [drug["name"] for drug in quality["most_given"]["drug"]] == ["metformin"]
+        assert [f["reason"] for f in quality["findings"] if f["outcome"] == "rejected"] == [
+            "not therapy: catheter lock"
+        ]
 
     def test_a_map_without_the_vocabulary_is_wrong_usage(self, rxrec, export, tmp_path):
         words = ["ingest", "--input", export, "--vocabulary", "none", "--drug-map", tmp_path / "map.csv"]

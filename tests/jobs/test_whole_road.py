@@ -69,6 +69,7 @@ def test_the_sample_is_served_and_beats_popularity(settings, sample):
 
 def test_the_paired_difference_excludes_zero(sample):
     words = ["--json", "evaluate", "--source", "synthea", "--input", str(sample)]
+    words += ["--model", "directed", "--model", "popularity"]
     evaluation = json.loads(CliRunner().invoke(main, words, catch_exceptions=False).stdout)
     gain = evaluation["gain"]["popularity"]
     assert 0 < gain["low"] < gain["value"] < gain["high"]

@@ -1,5 +1,7 @@
 """The linear model, popularity and the simple models against their definitions; test_models_contract has the rest."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -8,12 +10,13 @@ from recommender.errors import TrainingError
 from recommender.features import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.linear import PENALTIES, LinearModel, gram_matrices
 from recommender.models.popularity import PopularityModel
-from recommender.models.simple import ConditionalModel, RecencyModel
+from recommender.models.simple import ConditionalModel, RecencyModel, RepeatLastModel
 
 N_TREATMENTS, N_CONDITIONS = 12, 6
 N_COLUMNS = N_TREATMENTS + N_CONDITIONS + 1
+KINDS = [*["drug"] * N_TREATMENTS, *["condition"] * N_CONDITIONS, "baseline"]
 INDEX = ColumnIndex(
-    tuple(Column(f"c{i}", "drug" if i < N_TREATMENTS else "condition", f"n{i}", "") for i in range(N_COLUMNS)),
+    tuple(Column(f"c{i}", kind, f"n{i}", "") for i, kind in enumerate(KINDS)),
     (
         Block("treatments", 0, N_TREATMENTS),
         Block("conditions", N_TREATMENTS, N_COLUMNS - 1),
@@ -21,17 +24,32 @@ INDEX = ColumnIndex(
     ),
     np.array([0, 2, 3, 5, 7, 8, 11], dtype=np.int32),
 )
+# the same, and what says it anew: which drugs began last, and two classes
+DERIVED_INDEX = ColumnIndex(
+    (
+        *INDEX.columns,
+        *(Column(f"recent:{c.code}", "recent", c.name, "") for c in INDEX.columns[:N_TREATMENTS]),
+        *(Column(f"class:{c}", "class", c, "") for c in "ab"),
+    ),
+    (
+        *INDEX.blocks,
+        Block("recent", N_COLUMNS, N_COLUMNS + N_TREATMENTS),
+        Block("classes", N_COLUMNS + N_TREATMENTS, N_COLUMNS + N_TREATMENTS + 2),
+    ),
+    INDEX.targets,
+)
 
 
-def random_matrix(seed, n_patients=200, density=0.25, with_later=False):
+def random_matrix(seed, n_patients=200, density=0.25, with_later=False, index=INDEX):
     """Weights that float16 holds; with `with_later`, targets not in the row that began after it, 30% of those."""
     rng = np.random.default_rng(seed)
-    dense = np.where(rng.random((n_patients, N_COLUMNS)) < density, rng.random((n_patients, N_COLUMNS)), 0)
-    dense[:, -1] = 1
+    shape = (n_patients, len(index))
+    dense = np.where(rng.random(shape) < density, rng.random(shape), 0)
+    dense[:, N_COLUMNS - 1] = 1
     rows = sparse.csr_matrix(dense.astype(np.float16).astype(np.float32))
     later = sparse.csr_matrix((rng.random((n_patients, 7)) < 0.3) & (dense[:, INDEX.targets] == 0), dtype=np.float32)
     ids = np.array([f"p{i}" for i in range(n_patients)], dtype=object)
-    return PatientMatrix(rows, INDEX, ids, later if with_later else None)
+    return PatientMatrix(rows, index, ids, later if with_later else None)
 
 
 def matrix_of(index, rows, later=None):
@@ -61,9 +79,15 @@ def test_popularity_is_the_share_of_patients():
     assert PopularityModel().fit(matrix).score(rows[3:]).tolist() == [[0.5, 0.25, 0, 0, 0, 0, 0]]
 
 
-def test_popularity_counts_what_came_later_where_that_is_known():
-    matrix = matrix_of(index_of(2, 0), [[1, 0, 1], [1, 0, 1]], later=[[0, 1], [0, 0]])
-    assert PopularityModel().fit(matrix).score(matrix.rows).tolist() == [[0, 0.5], [0, 0.5]]
+def test_popularity_is_among_those_who_could_begin_it_where_what_came_later_is_known():
+    # of three patients two have treatment 0 already: one of 3 - 2 + 5 began it; two of 3 - 0 + 5 began treatment 1
+    matrix = matrix_of(index_of(2, 0), [[1, 0, 1], [1, 0, 1], [0, 0, 1]], later=[[0, 1], [0, 0], [1, 1]])
+    np.testing.assert_allclose(PopularityModel().fit(matrix).score(matrix.rows[:1]), [[1 / 6, 2 / 8]], rtol=1e-6)
+
+
+def test_popularity_counts_a_patient_by_its_weight():
+    matrix = replace(matrix_of(index_of(2, 0), [[1, 0, 1], [0, 1, 1]]), weight=np.array([1.5, 0.5]))
+    assert PopularityModel().fit(matrix).score(matrix.rows[:1]).tolist() == [[0.75, 0.25]]
 
 
 class TestConditional:
@@ -95,6 +119,21 @@ def test_recency_is_the_weight_in_the_row_then_popularity():
     matrix = matrix_of(index_of(3, 0), [[0.5, 0, 0, 1], [0, 1, 0, 1], [0, 1, 0, 1], [0, 0, 0, 1]])
     scores = RecencyModel(prior=0.1).fit(matrix).score(matrix.rows[0])[0]
     np.testing.assert_allclose(scores, [0.5 + 0.025, 0.05, 0], rtol=1e-6)
+
+
+def test_repeat_last_is_what_began_last_then_the_chart_then_popularity():
+    """Drugs a, b, c, all targets; popularity 1/3, 2/3, 1/3. The first patient's last was b, before that a."""
+    index = ColumnIndex(
+        (
+            *index_of(3, 0).columns,
+            *(Column(f"recent:c{i}", "recent", f"n{i}", "") for i in (0, 1)),  # c is too rare to have one
+        ),
+        (*index_of(3, 0).blocks, Block("recent", 4, 6)),
+        np.arange(3, dtype=np.int32),
+    )
+    matrix = matrix_of(index, [[0.5, 1, 0, 1, 0, 1], [0, 1, 0, 1, 0, 1], [0, 0, 1, 1, 0, 0]])
+    scores = RepeatLastModel(earlier=0.1, prior=0.01).fit(matrix).score(matrix.rows[0])[0]
+    np.testing.assert_allclose(scores, [0.05 + 0.01 / 3, 1 + 0.1 + 0.02 / 3, 0.01 / 3], rtol=1e-6)
 
 
 class TestLinear:
@@ -131,6 +170,11 @@ class TestLinear:
             expected = np.linalg.solve(gram, dense[:, others].T @ (dense[:, target] > 0))
             np.testing.assert_allclose(weights[others, position], expected, atol=1e-6)
             assert weights[target, position] == 0
+
+    def test_strength_multiplies_every_penalty_but_the_baselines(self):
+        stronger = {name: 3 * penalty for name, penalty in PENALTIES.items()} | {"baseline": PENALTIES["baseline"]}
+        one, other = (m.fit(random_matrix(3)).weights for m in (LinearModel(strength=3.0), LinearModel(stronger)))
+        assert np.array_equal(one, other)
 
     def test_on_plain_zeros_and_ones_with_one_penalty_it_is_ease(self):
         matrix = random_matrix(5)

@@ -4,14 +4,17 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import sparse
-from test_models import INDEX, N_COLUMNS, random_matrix
+from test_models import DERIVED_INDEX, N_COLUMNS, random_matrix
 
 from recommender.models import MODELS
+from recommender.models.blend import BlendModel
+from recommender.models.directed import DirectedModel
 from recommender.models.factors import AlsModel
 from recommender.models.linear import LinearModel
+from recommender.models.logistic import LogisticModel
 from recommender.models.neighbours import ItemCosineModel
 from recommender.models.patients import PatientsModel
 from recommender.models.popularity import PopularityModel
@@ -27,14 +30,33 @@ ALL = {
 }
 
 
-@pytest.fixture(params=ALL)
-def model(request):
-    return ALL[request.param]
+# what is known alone, or with what came later: those that learn from nothing else are given nothing else
+CASES = [(name, later) for name, model in ALL.items() for later in (False, True) if later or not model.needs_later]
+EACH = pytest.mark.parametrize(
+    ("name", "with_later"), CASES, ids=[f"{name}{', later' if later else ''}" for name, later in CASES]
+)
+# what these say of a patient with no history is given all other columns, and need not be popularity
+WITH_INTERCEPT = (LinearModel, DirectedModel, LogisticModel, BlendModel)
 
 
-@pytest.fixture(params=[False, True], ids=["all that is known", "with what came later"])
-def matrix(request):
-    return random_matrix(0, with_later=request.param)
+def read_by(model, seed, n_patients=200, density=0.25, with_later=False):
+    return model.reads(random_matrix(seed, n_patients, density, with_later, DERIVED_INDEX))
+
+
+@pytest.fixture(params=CASES, ids=[f"{name}{', later' if later else ''}" for name, later in CASES])
+def case(request):
+    name, with_later = request.param
+    return ALL[name], read_by(ALL[name], 0, with_later=with_later)
+
+
+@pytest.fixture
+def model(case):
+    return case[0]
+
+
+@pytest.fixture
+def matrix(case):
+    return case[1]
 
 
 class TestEveryModel:
@@ -45,7 +67,7 @@ class TestEveryModel:
         assert np.isfinite(scores).all()
 
     def test_fitting_changes_nothing_and_repeats_to_the_byte(self, model, matrix):
-        other = random_matrix(1, n_patients=90)
+        other = read_by(model, 1, n_patients=90, with_later=model.needs_later)
         first = model.fit(matrix).score(matrix.rows)
         again = model.fit(other).fit(matrix)
         assert np.array_equal(again.score(matrix.rows), first)
@@ -63,7 +85,7 @@ class TestEveryModel:
 
     def test_published_and_read_again_it_scores_the_same_bytes(self, model, matrix):
         fitted = model.fit(matrix)
-        again = unpack_release("v1", pack_release(Release("v1", {}, INDEX, fitted))).model
+        again = unpack_release("v1", pack_release(Release("v1", {}, matrix.index, fitted))).model
         assert type(again) is type(fitted)
         assert again.parameters() == fitted.parameters()
         assert np.array_equal(again.score(matrix.rows), fitted.score(matrix.rows))
@@ -73,11 +95,11 @@ class TestEveryModel:
         seed=st.integers(0, 2**32 - 1),
         n_patients=st.integers(1, 60),
         density=st.floats(0, 1),
-        with_later=st.booleans(),
     )
-    @pytest.mark.parametrize("name", ALL)
-    def test_contributions_add_up_to_the_score(self, name, seed, n_patients, density, with_later):
-        matrix = random_matrix(seed, n_patients, density, with_later)
+    @EACH
+    def test_contributions_add_up_to_the_score(self, name, with_later, seed, n_patients, density):
+        matrix = read_by(ALL[name], seed, n_patients, density, with_later)
+        assume(matrix.outcomes.nnz or not ALL[name].needs_later)
         fitted = ALL[name].fit(matrix)
         scores = fitted.score(matrix.rows)
         for u in range(min(n_patients, 5)):
@@ -89,17 +111,18 @@ class TestEveryModel:
                 assert {p.column_ix for p in parts} <= set(row.indices.tolist())
 
     def test_a_patient_with_no_history_gets_popularity(self, model, matrix):
-        nothing_known = sparse.csr_matrix(([1.0], ([0], [N_COLUMNS - 1])), shape=(1, N_COLUMNS), dtype=np.float32)
+        shape = (1, len(matrix.index))
+        nothing_known = sparse.csr_matrix(([1.0], ([0], [N_COLUMNS - 1])), shape=shape, dtype=np.float32)
         scores = model.fit(matrix).score(nothing_known)[0]
         assert np.isfinite(scores).all()
-        if not isinstance(model, LinearModel):  # its baseline weights are popularity given all other columns
+        if not isinstance(model, WITH_INTERCEPT):
             share = PopularityModel().fit(matrix).share
             order = np.argsort(-share, kind="stable")
             assert np.array_equal(np.argsort(-scores, kind="stable"), order)
             assert (np.diff(scores[order]) < 0).tolist() == (np.diff(share[order]) < 0).tolist()
 
     def test_a_row_without_even_the_baseline_column_is_scored(self, model, matrix):
-        empty = sparse.csr_matrix((1, N_COLUMNS), dtype=np.float32)
+        empty = sparse.csr_matrix((1, len(matrix.index)), dtype=np.float32)
         assert np.isfinite(model.fit(matrix).score(empty)).all()
 
     def test_what_is_taken_or_cannot_be_scored_is_never_listed(self, model, matrix):
@@ -113,5 +136,20 @@ class TestEveryModel:
         fitted = OneUnknown(**{f.name: getattr(fitted, f.name) for f in dataclasses.fields(fitted)})
         top = top_n(fitted, matrix, 7)
         for u in range(200):
-            expected = set(INDEX.targets.tolist()) - set(matrix.rows[u].indices.tolist()) - {int(INDEX.targets[2])}
+            targets = DERIVED_INDEX.targets.tolist()
+            expected = set(targets) - set(matrix.rows[u].indices.tolist()) - {targets[2]}
             assert set(top.of(u)[0].tolist()) == expected
+
+
+HEEDING_WEIGHT = ("popularity", "linear", "directed", "logistic", "logistic-candidates")
+
+
+@pytest.mark.parametrize(("name", "with_later"), [case for case in CASES if case[0] in HEEDING_WEIGHT])
+def test_a_patient_of_weight_two_counts_as_two(name, with_later):
+    model = ALL[name]
+    matrix = read_by(model, 3, with_later=with_later)
+    weight = np.where(np.arange(200) % 3 == 0, 2.0, 1.0)
+    repeated = matrix.take(np.repeat(np.arange(200), weight.astype(int)))
+    expected = model.fit(repeated).score(matrix.rows)
+    weighted = model.fit(dataclasses.replace(matrix, weight=weight))
+    np.testing.assert_allclose(weighted.score(matrix.rows), expected, atol=2e-4)

@@ -12,7 +12,7 @@ APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get ins
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
-	$(RXREC) nightly --source synthea --input sample
+	$(RXREC) nightly --source synthea --input sample --gate warn
 	@exec $(RXREC) serve --port $(PORT)
 
 install: $(READY)

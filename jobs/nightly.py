@@ -23,19 +23,22 @@ from jobs.source import Source, source_options
 from recommender.balance import balanced
 from recommender.errors import GateRefused, NothingPublished, StoreCorrupt, TrainingError
 from recommender.evaluation.bootstrap import Interval
-from recommender.evaluation.compare import evaluate
+from recommender.evaluation.calibrate import calibrate
+from recommender.evaluation.compare import Evaluation, evaluate
 from recommender.evaluation.split import folds_of, one_of
 from recommender.evaluation.trial import Trial, make_trial, usual_protocol
 from recommender.features import PatientMatrix, build_matrix
 from recommender.gate import compared, coverage_of, inputs_of, paired_gain, quality_of
 from recommender.models import MODELS
 from recommender.models.popularity import PopularityModel
+from recommender.moments import HORIZON
 from recommender.pipeline import NOT_SCREENED, make_snapshot
 from recommender.records import THERAPIES, TREATMENT_KINDS, Records
 from recommender.selection import AUTO, FILE, MOST_TESTED, Choice, read_choice, usual_choice
 from recommender.snapshot import Release, pack_release
 from recommender.store import Store, open_store
 
+ENOUGH_PATIENTS = 100  # tested; a share among fewer says too little to be shown
 EXAMPLES = 8  # synthetic patients offered on the start page of the demo
 
 
@@ -93,6 +96,7 @@ def nightly(console: Console, source: Source, name: str, gate: str, kinds: tuple
             "synthetic": synthetic,
             "example_patients": _examples(matrix) if synthetic else [],
             "quality": night.quality,
+            "chances": night.chances,
             "chosen": choice.as_dict(),
             "inputs": inputs_of(records),
         }
@@ -141,10 +145,12 @@ def _served(store: Store, synthetic: bool) -> tuple[Release | None, str]:
 
 @dataclass(frozen=True)
 class _Night:
-    """What model is to be published, how good it is, and by how much it beats the served configuration, if compared."""
+    """What model is to be published, how good it is, how often what it lists comes true, and by how much it beats the
+    served configuration; None where that was not measured."""
 
     choice: Choice
     quality: dict[str, Any]
+    chances: dict[str, Any] | None = None
     gain: Interval | None = None
 
 
@@ -170,13 +176,25 @@ def _assess(
     except TrainingError as error:
         return _Night(choice, {"not_assessed": str(error)})
     quality = quality_of(evaluation, choice.model.name, PopularityModel.name, records)
+    chances = _chances(evaluation, choice.model.name)
     if served is None or served.manifest.get("chosen", {}).get("model") == choice.as_dict()["model"]:
-        return _Night(choice, quality)
+        return _Night(choice, quality, chances)
     try:
         as_served = _weighted(trial, records, served.manifest.get("chosen", {}).get("model", {}).get("balance", ""))
-        return _Night(choice, quality, paired_gain(evaluation, choice.model.name, served.model, as_served, folds))
+        gain = paired_gain(evaluation, choice.model.name, served.model, as_served, folds)
+        return _Night(choice, quality, chances, gain)
     except TrainingError:  # the served model needs visits, say, and these records tell none: what fell will be told
-        return _Night(choice, quality)
+        return _Night(choice, quality, chances)
+
+
+def _chances(evaluation: Evaluation, model: str) -> dict[str, Any] | None:
+    """What an answer needs to say how often such a suggestion came true; only what follows a moment comes true."""
+    if evaluation.trial.protocol != "started" or len(np.unique(evaluation.person)) < ENOUGH_PATIENTS:
+        return None
+    found = calibrate(evaluation, model)
+    ece = found.methods.set_index("method").loc[found.method, "ece"]
+    curve = found.calibration.as_dict()
+    return {"depth": found.depth, "days": HORIZON // 86_400, "method": found.method, "ece": float(ece), "curve": curve}
 
 
 def _choice(name: str, workdir: Path, trial: Trial | None) -> Choice:

@@ -13,7 +13,7 @@ import click
 from jobs.console import Console
 from recommender.loaders import SOURCES, load
 from recommender.loaders.recognise import recognise
-from recommender.loaders.tabular import BYTES_IN_WORK
+from recommender.loaders.tabular import rows_in_work
 from recommender.records import Records
 from recommender.vocabulary import DrugVocabulary
 
@@ -40,7 +40,7 @@ class Source:
                 progress=progress,
                 columns=self.columns,
                 cache=console.settings.workdir / "cache",
-                rows=max(1, (console.settings.read_memory << 20) // BYTES_IN_WORK),
+                rows=rows_in_work(console.settings.read_memory),
             )
         log = records.log
         console.say(f"read {sum(log.read.values()):,} rows of {len(log.read)} files, {records.n_patients:,} patients")

@@ -31,7 +31,7 @@ class ConditionalModel(AdditiveModel):
     """
 
     name: ClassVar[str] = "conditional"
-    shrink: float = 1.0  # patients
+    shrink: float = 100.0  # patients
     prior: float = 0.5  # in units of idf: about the say of a condition that 60% have
     _: KW_ONLY
     # (n_columns, 1) float32: idf_c, and the prior for the baseline column

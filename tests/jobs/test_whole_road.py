@@ -64,7 +64,12 @@ def test_the_sample_is_served_and_beats_popularity(settings, sample):
     quality = summary["quality"]
     assert quality["low"] > quality["baseline"]["high"]
     ids = [line.split(",")[0] for line in (sample / "patients.csv").read_text().splitlines()[1:61]]
-    assert assert_true_reasons(served(settings, ids)) > 60 * 40
+    answers = served(settings, ids)
+    assert assert_true_reasons(answers) > 60 * 40
+    assert summary["chosen"]["model"]["name"] == "directed"
+    for items in (answer["items"] for answer in answers.values()):  # the first ten say how often such ones came true
+        assert all(0 <= item["probability"] <= 1 for item in items[:10])
+        assert all(item["probability"] is None for item in items[10:])
 
 
 def test_the_paired_difference_excludes_zero(sample):

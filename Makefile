@@ -3,12 +3,13 @@ PYTHON ?= python3
 PORT ?= 8000
 PATIENTS ?= 5000
 BY ?= patient
+SIZES ?= 1 5 15
 RXREC = .venv/bin/rxrec
 READY = .venv/.ready
 APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get install $$*"; exit 1; }; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
 
-.PHONY: run install test test-slow lint bench bench-quality lock clean
+.PHONY: run install test test-slow lint bench bench-loaders bench-quality lock clean
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
@@ -49,6 +50,11 @@ lint: install
 
 bench: install
 	.venv/bin/python benchmarks/run.py
+	.venv/bin/python benchmarks/loaders.py
+
+# SIZES: million rows of medications; the table in docs/data-engineers.md is what it saves
+bench-loaders: install
+	.venv/bin/python benchmarks/loaders.py --sizes $(SIZES) --save
 
 # BY=hospital: judged by hospitals that were not learned from
 bench-quality: install

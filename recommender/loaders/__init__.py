@@ -23,7 +23,7 @@ from recommender.loaders.measurements import standardise
 from recommender.loaders.naming import identified, name_drugs
 from recommender.loaders.shelf import Shelf
 from recommender.loaders.tabular import PIECE_ROWS, Export, Progress
-from recommender.records import RawEvents, RawPatients, Records
+from recommender.records import THERAPIES, RawEvents, RawPatients, Records
 from recommender.vocabulary import DrugVocabulary
 
 Loader = Callable[[Export], tuple[RawPatients, Iterable[RawEvents]]]
@@ -53,7 +53,8 @@ def load(
     `vocabulary` names the drugs; None leaves their codes as they are. `progress` is told the number of rows newly read.
     `columns`: a column map (see `column_map`), for source csv. `cache`: a folder where what is read of a file is kept
     until the file changes, and where events lie while they are worked on; without it they lie in memory. `rows`: of a
-    large table, so many rows are worked on at a time. Raises InputError when the export cannot be used; what
+    large table, so many rows are worked on at a time. A large FHIR export starts processes, so a script that calls this
+    needs `if __name__ == "__main__"`. Raises InputError when the export cannot be used; what
     becomes of each row of a usable one stands in `Records.log`.
     """
     if source not in SOURCES:
@@ -72,7 +73,7 @@ def load(
     if shelf is not None:
         shelf.sweep()
     records = assembly.finish()
-    if records.treatments.empty:
+    if not records.concepts["kind"].isin(THERAPIES).any():  # visits alone teach nothing that could be suggested
         raise InputError(
             f"no usable treatment, so there is nothing to learn from{log.main_reason}", file=str(export.folder)
         )

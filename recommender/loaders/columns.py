@@ -17,6 +17,7 @@ PLAIN_TIME = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])([ T]([01]\d|2[0-3]):[0
 NUMBER = r"^-?\d+(\.\d*)?([eE][+-]?\d+)?$"
 FIRST_TIME, LAST_TIME = np.datetime64("0001-01-01", "s"), np.datetime64("9999-12-31T23:59:59", "s")
 LONGEST_TEXT = 1000
+A_FEW = 64
 SUBSTITUTE = "\x1a"  # stands for bytes that were not UTF-8
 ABSENT = {"NA", "NaN", "nan", "NaT", "None"}  # neither a date nor a number, but no error either
 
@@ -60,6 +61,7 @@ def _times(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     values = _plain(values, "a date or time")
     for form in (ZONED, NAIVE):  # a whole column in one form, as nearly every export has it
         try:
+            values[:A_FEW].cast(form)  # a cast that fails takes 40 times as long as one that does not
             return _numpy(values.cast(form)).astype("M8[s]"), good
         except pa.ArrowInvalid:
             continue

@@ -35,7 +35,7 @@ class Event(NamedTuple):
     rejected: Rejection | None = None
 
 
-# how `Growing` keeps the fields of an Event, all but the last
+# how the fields of an Event are kept (`fhir_table`), all but the last
 KEPT = dict.fromkeys(Event._fields[:-1], "text") | {
     **{"start": "time", "stop": "time", "over": "int", "encounter": "key", "value": "number", "lost": "int"}
 }

@@ -1,4 +1,4 @@
-"""A file or folder of FHIR JSON in; its resources one by one, each with its place, out.
+"""A file or folder of FHIR JSON in; blocks of its lines, and the resources of a block, each with its place, out.
 
 NDJSON is streamed by line, so its size does not matter. A JSON document (a Bundle, a resource, the manifest of a bulk
 export) is held whole, so its size is limited. gzip is known by its bytes.
@@ -22,6 +22,7 @@ from recommender.loaders.fhir_elements import Json, amount, obj, objects, text
 
 LINES, DOCUMENTS = (".ndjson", ".jsonl"), (".json",)
 EXPORT_LOGS = ("log.ndjson", "log.ndjson.gz")  # what a bulk client notes of its download
+BLOCK = 4 << 20  # bytes of lines that are handed on at a time
 LONGEST_LINE = 32 << 20
 LARGEST_DOCUMENT = 256 << 20
 NO_LINE = 1 << 30  # bytes without a line break: no NDJSON but, say, a gzip that unpacks to nothing but zeros
@@ -32,6 +33,17 @@ TOO_LONG = f"a line longer than {LONGEST_LINE >> 20} MB"
 NO_RESOURCE = "no FHIR resource (it has no resourceType)"
 NOT_READ = "a type of resource that is not read"
 EMPTY_ENTRY = "an entry of a Bundle without a resource"
+
+
+class Block(NamedTuple):
+    """Some lines of NDJSON, the first of which is number `row`; None in place of one that is too long.
+
+    Without a `row` it is one JSON document.
+    """
+
+    file: str
+    lines: list[bytes | None]
+    row: int | None
 
 
 class Entry(NamedTuple):
@@ -73,50 +85,40 @@ def _is_fhir(path: Path) -> bool:
     return name.removesuffix(".gz").endswith(LINES + DOCUMENTS) and name not in EXPORT_LOGS and path.is_file()
 
 
-def entries(path: Path, wanted: frozenset[str], said: Said) -> Iterator[Entry]:
-    """The resources of a file; `row` is the line in NDJSON, the entry in a Bundle, both from 1.
-
-    Resources of types that are not `wanted` come as problems. Raises InputError when the file is damaged.
-    """
+def blocks(path: Path) -> Iterator[Block]:
+    """All of a file, at least one block. Raises InputError when it is damaged."""
     try:
         with path.open("rb") as raw:
             compressed = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             source: IO[bytes] = gzip.GzipFile(fileobj=raw) if compressed else raw  # type: ignore[assignment]
             if path.name.lower().removesuffix(".gz").endswith(LINES):
-                yield from _lines(source, path.name, wanted, said)
+                yield from _lines(source, path.name)
             else:
-                yield from _document(source, path.name, wanted, said)
+                yield Block(path.name, [_document(source, path.name)], None)
     except OSError as error:
         raise InputError(f"the file cannot be read: {error.strerror or 'it is damaged'}", file=path.name) from None
 
 
-def _lines(source: IO[bytes], file: str, wanted: frozenset[str], said: Said) -> Iterator[Entry]:
-    number = 0
+def _lines(source: IO[bytes], file: str) -> Iterator[Block]:
+    lines: list[bytes | None] = []
+    first, size = 1, 0
     try:
         while line := source.readline(LONGEST_LINE):
-            number += 1
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
+            number = first + len(lines)
             if len(line) >= LONGEST_LINE and not line.endswith(b"\n"):
                 _skip(source, file, number)
-                yield Entry(number, {}, problem=TOO_LONG)
-                continue
-            if not line.strip():
-                continue
-            kind = TYPE.match(line)
-            if kind and kind.group(1).decode() not in wanted and kind.group(1) != b"Bundle":
-                yield Entry(number, {}, problem=NOT_READ)  # most of an export may be claims: not even parsed
-                continue
-            try:
-                value = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                yield Entry(number, {}, problem=BROKEN)
-                continue
-            yield from _resources(value, number, wanted, said)
+                lines.append(None)
+            else:
+                lines.append(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+            size += len(line)
+            if size >= BLOCK:
+                yield Block(file, lines, first)
+                lines, first, size = [], number + 1, 0
     except (EOFError, zlib.error, gzip.BadGzipFile):
         message = "the compressed file is cut off or damaged after this line: copy or export it again"
-        raise InputError(message, file=file, row=number) from None
+        raise InputError(message, file=file, row=first + len(lines) - 1) from None
+    yield Block(file, lines, first)
 
 
 def _skip(source: IO[bytes], file: str, number: int) -> None:
@@ -128,7 +130,7 @@ def _skip(source: IO[bytes], file: str, number: int) -> None:
             raise InputError("a line longer than 1 GB: this is no NDJSON, or it is damaged", file=file, row=number)
 
 
-def _document(source: IO[bytes], file: str, wanted: frozenset[str], said: Said) -> Iterator[Entry]:
+def _document(source: IO[bytes], file: str) -> bytes:
     try:
         data = source.read(LARGEST_DOCUMENT + 1)
     except (EOFError, zlib.error, gzip.BadGzipFile):
@@ -136,11 +138,41 @@ def _document(source: IO[bytes], file: str, wanted: frozenset[str], said: Said) 
     if len(data) > LARGEST_DOCUMENT:
         message = f"a JSON document larger than {LARGEST_DOCUMENT >> 20} MB: export NDJSON, or name it .ndjson if it is"
         raise InputError(message, file=file)
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def entries(block: Block, wanted: frozenset[str], said: Said) -> Iterator[Entry]:
+    """The resources of a block; `row` is the line in NDJSON, the entry in a Bundle, both from 1.
+
+    Resources of types that are not `wanted` come as problems. Raises InputError for a document that is no JSON.
+    """
+    if block.row is None:
+        yield from _of_document(block, wanted, said)
+        return
+    for number, line in enumerate(block.lines, start=block.row):
+        if line is None:
+            yield Entry(number, {}, problem=TOO_LONG)
+            continue
+        if not line.strip():
+            continue
+        kind = TYPE.match(line)
+        if kind and kind.group(1).decode() not in wanted and kind.group(1) != b"Bundle":
+            yield Entry(number, {}, problem=NOT_READ)  # most of an export may be claims: not even parsed
+            continue
+        try:
+            value = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            yield Entry(number, {}, problem=BROKEN)
+            continue
+        yield from _resources(value, number, wanted, said)
+
+
+def _of_document(block: Block, wanted: frozenset[str], said: Said) -> Iterator[Entry]:
     try:
-        value = orjson.loads(data.removeprefix(b"\xef\xbb\xbf"))
+        value = orjson.loads(block.lines[0] or b"")
     except orjson.JSONDecodeError:
         message = "this is not JSON, or it is damaged: export it again (NDJSON must be named .ndjson)"
-        raise InputError(message, file=file) from None
+        raise InputError(message, file=block.file) from None
     if isinstance(value, dict) and "resourceType" not in value and "output" in value:
         _manifest(value, said)
     else:

@@ -1,11 +1,12 @@
-"""Rows of FHIR events one at a time in, one frame with the account of each row out.
+"""What FHIR resources say, as rows, in; Arrow tables, and frames of several of them, out, with the account of each row.
 
-A resource is a Python object only while it is read; what stays of it are columns, packed every `PACK` rows.
+A resource is a Python object only while it is read; what stays of it are columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,76 +15,82 @@ import pyarrow as pa
 
 from recommender.ingest_log import IngestLog
 from recommender.loaders import columns
+from recommender.loaders.fhir_event import KEPT
 
-PACK = 1 << 15
-MOST_FILES = 64  # of more files than this, one account is kept for all, and the row of a finding is the file's number
-# of each resource: file (index), line or entry, hash of type and id, when it was written, field and reason if rejected
-PLACE = {"file": "int", "row": "int", "id": "int", "updated": "time", "field": "text", "reason": "text"}
-
-Part = dict[str, Any]
-
-
-class Growing:
-    """Columns that grow by rows. Each is "text" (repeats itself), "key" (hardly ever), "time", "number" or "int"."""
-
-    def __init__(self, **kinds: str) -> None:
-        self.kinds = kinds
-        self._rows: list[Sequence[Any]] = []
-        self._parts: list[Part] = []
-
-    def add(self, row: Sequence[Any]) -> None:
-        self._rows.append(row)
-        if len(self._rows) == PACK:
-            self._pack()
-
-    def frame(self) -> pd.DataFrame:
-        if self._rows or not self._parts:
-            self._pack()
-        parts, self._parts = self._parts, []
-        found = {name: _joined(kind, [part.pop(name) for part in parts]) for name, kind in self.kinds.items()}
-        return pd.DataFrame(found)
-
-    def _pack(self) -> None:
-        cells = zip(*self._rows, strict=True) if self._rows else [()] * len(self.kinds)
-        packed = zip(self.kinds.items(), cells, strict=True)
-        self._parts.append({name: _packed(kind, values) for (name, kind), values in packed})
-        self._rows = []
+# of each resource: line or entry, hash of type and id, when it was written, field and reason if rejected
+PLACE = {"row": "int", "id": "int", "updated": "time", "field": "text", "reason": "text"}
+# table -> column -> "text" (repeats itself), "key" (hardly ever), "time", "number" or "int"
+TABLES: dict[str, dict[str, str]] = {
+    "patients": {
+        **PLACE,
+        **{"patient_id": "key", "birth_date": "time", "birth_bad": "int"},
+        **{"sex": "text", "race": "text", "ethnicity": "text"},
+    },
+    "medications": {**PLACE, "key": "key", "code": "text", "name": "text"},
+    "events": {"kind": "text", **PLACE, **KEPT, "part": "int"},
+    "aliases": {"alias": "int", "key": "key"},  # `mark` of a type and another name of a resource; its id
+    "deleted": {"id": "int"},
+    "promised": {"type": "text", "count": "int"},  # by the manifest
+    "found": {"type": "text", "count": "int"},  # or a problem instead of a type
+}
+ARROW = {
+    "text": pa.dictionary(pa.int32(), pa.string()),
+    "key": pa.string(),
+    "time": pa.timestamp("s"),
+    "number": pa.float64(),
+    "int": pa.int64(),
+}
+NAME = b"table"
 
 
-def _packed(kind: str, values: Sequence[Any]) -> Any:
+def mark(*name: object) -> int:
+    """64 bits for a name: the chance that two of 15 million share theirs is 1 in 160,000."""
+    text = "\0".join(map(str, name)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
+
+
+def packed(table: str, rows: Sequence[tuple[Any, ...]]) -> pa.RecordBatch:
+    """Rows of one of TABLES as a batch that says which."""
+    kinds = TABLES[table]
+    arrays = [_packed(kind, cells) for kind, cells in zip(kinds.values(), zip(*rows, strict=True), strict=True)]
+    return pa.record_batch(arrays, pa.schema([(n, ARROW[k]) for n, k in kinds.items()], {NAME: table}))
+
+
+def _packed(kind: str, cells: Sequence[Any]) -> pa.Array:
     if kind == "text":
-        return pa.array(values, pa.string()).dictionary_encode()
-    if kind == "key":
-        return pa.array(values, pa.string())
-    return np.array(values, dtype={"time": "M8[s]", "number": "f8", "int": "i8"}[kind])  # None: NaT, NaN
+        return pa.array(cells, pa.string()).dictionary_encode()
+    return pa.array(np.array(cells, dtype=np.int64) if kind == "int" else cells, ARROW[kind])  # `int` holds truths, too
 
 
-def _joined(kind: str, chunks: list[Any]) -> Any:
+def table_of(batch: pa.RecordBatch) -> str:
+    return str(batch.schema.metadata[NAME].decode())
+
+
+def frame(table: str, batches: Sequence[pa.RecordBatch]) -> pd.DataFrame:
+    """All batches of one of TABLES as one frame."""
+    return pd.DataFrame(
+        {name: _joined(kind, [batch.column(name) for batch in batches]) for name, kind in TABLES[table].items()}
+    )
+
+
+def _joined(kind: str, chunks: list[pa.Array]) -> Any:
     if kind == "text":
         return columns.categorical(chunks)
+    whole = pa.chunked_array(chunks, ARROW[kind])
     if kind == "key":
-        return pd.Series(pa.chunked_array(chunks).to_pandas(), dtype="str")
-    values = np.concatenate(chunks)
+        return pd.Series(whole.to_pandas(), dtype="str")
+    values = whole.to_numpy()
     return pd.Series(values).dt.tz_localize("UTC") if kind == "time" else values
 
 
-def current(frame: pd.DataFrame, deleted: set[int]) -> pd.DataFrame:
-    """`frame` with a reason for the rows of resources that were `deleted`, or that have a later version in the export.
-
-    The latest version is the one written last; of two at once, the one that is read last.
-    """
-    suspect = frame["id"].duplicated(keep=False).to_numpy()
-    if suspect.any():
-        some = frame.loc[suspect, ["id", "updated", "file", "row"]]
-        latest = some.sort_values(["updated", "file", "row"], na_position="first").drop_duplicates("id", keep="last")
-        there = some[["id"]].merge(latest, on="id", how="left")
-        stale = (there["file"].to_numpy() != some["file"]) | (there["row"].to_numpy() != some["row"])
-        frame = rejected(frame, some.index[stale], "id", "a later version of the same resource is in the export")
-    return rejected(frame, frame.index[frame["id"].isin(deleted)], "id", "deleted since, as the export itself says")
+def texts(table: str) -> list[str]:
+    """The categorical columns of one of TABLES."""
+    return [name for name, kind in TABLES[table].items() if kind == "text"]
 
 
-def rejected(frame: pd.DataFrame, which: pd.Index, field: str, reason: str) -> pd.DataFrame:
-    if which.empty:
+def rejected(frame: pd.DataFrame, which: pd.Series, field: str, reason: str) -> pd.DataFrame:
+    """`frame` with a reason against the rows of `which` (n,) bool."""
+    if not which.any():
         return frame
     told = {}
     for column, word in (("field", field), ("reason", reason)):
@@ -91,16 +98,6 @@ def rejected(frame: pd.DataFrame, which: pd.Index, field: str, reason: str) -> p
         values[which] = word
         told[column] = values
     return frame.assign(**told)
-
-
-def accounts(frame: pd.DataFrame, files: Sequence[str], what: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """`frame` by the name under which its rows are accounted for: the file, or all of many files."""
-    if len(files) > MOST_FILES:
-        if len(frame):
-            yield f"{what} of {len(files):,} files (row: the file)", frame.assign(row=frame["file"] + 1)
-        return
-    for index, part in frame.groupby("file"):
-        yield files[int(index)], part
 
 
 def usable(frame: pd.DataFrame, file: str, log: IngestLog) -> pd.DataFrame:

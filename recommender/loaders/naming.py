@@ -63,7 +63,10 @@ def name_drugs(raw: RawEvents, vocabulary: DrugVocabulary, log: IngestLog) -> Ra
 
 
 def _match(vocabulary: DrugVocabulary, code: str, name: str, route: str) -> DrugMatch:
-    """By code where the vocabulary knows it, else by name; a name that a rule or the site's map decides goes first."""
+    """By code where the site's map or the vocabulary knows it, else by name.
+
+    A name that a rule or the site's map decides goes before what the vocabulary knows of the code.
+    """
     by_code, by_name = vocabulary.match(code, route=route), vocabulary.match(name, route=route)
     known = by_code.method in CODE_METHODS and not by_name.method.startswith("rule:")
-    return by_code if known else by_name
+    return by_code if known or vocabulary.of_site(code) else by_name

@@ -17,7 +17,7 @@ from recommender.ingest_log import IngestLog
 from recommender.loaders import omop_codes as codes
 from recommender.loaders.columns import per_distinct
 from recommender.loaders.omop_people import PERSON, described
-from recommender.loaders.omop_tables import CONCEPTS, coded, named, ready, when
+from recommender.loaders.omop_tables import CONCEPTS, coded, named, ready, that_day, when
 from recommender.loaders.omop_visits import PROVIDERS, VISITS, care_resources
 from recommender.loaders.stays import of_stay
 from recommender.loaders.tabular import Column, Export, Table, TableSpec, number, text, time
@@ -189,7 +189,8 @@ def _drugs(table: Table, concepts: codes.Concepts) -> Table:
         known = concepts.get(concept or "")
         return value or (known.name if known else None)
 
-    stop = frame["stop"].fillna(frame["verbatim_stop"]).fillna(frame["start"] + supply)
+    ended = that_day(frame["start"], frame["stop"].fillna(frame["verbatim_stop"]))
+    stop = ended.fillna(frame["start"] + supply)
     table = table.assign(stop=stop.astype(TIME), route=per_distinct(route, frame["route_concept"], frame["route"]))
     return named(table, codes.drug, concepts)
 

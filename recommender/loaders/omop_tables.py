@@ -38,12 +38,17 @@ def ready(table: Table) -> Table:
     """With one `start` and `stop`, and ids without the '.0' that a missing neighbour gave them; concept 0 is none."""
     frame = table.frame
     ids = {name: _ids(frame[name]) for name in IDS if name in frame}
-    times = {
-        ours: frame[f"{ours}_time"].fillna(frame[f"{ours}_date"])
-        for ours in ("start", "stop")
-        if f"{ours}_date" in frame
-    }
-    return table.assign(**ids, **times)
+    if "start_date" not in frame:  # an era
+        return table.assign(**ids)
+    start = frame["start_time"].fillna(frame["start_date"])
+    if "stop_date" not in frame:
+        return table.assign(**ids, start=start)
+    return table.assign(**ids, start=start, stop=that_day(start, frame["stop_time"].fillna(frame["stop_date"])))
+
+
+def that_day(start: pd.Series, stop: pd.Series) -> pd.Series:
+    """`stop`, but `start` where that is later on the day that a stop at midnight stands for: it ended that day."""
+    return stop.where(~((stop < start) & (start.dt.floor("D") == stop)), start)
 
 
 def _ids(column: pd.Series) -> pd.Series:

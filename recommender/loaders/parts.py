@@ -5,8 +5,9 @@ Which columns are wanted and what may stand in them is declared by a `TableSpec`
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,8 @@ PARSERS = {
     "number": (columns.numbers, "not a number"),
 }
 RUN_AWAY = f"over several lines or longer than {columns.LONGEST_TEXT:,} characters (a quotation mark missing?)"
+
+TIME = pa.timestamp("s")
 
 Part = dict[str, Any]
 """row (n,) int64, and by our column names: text as DictionaryArray, times as (n,) datetime64[s], numbers as float64."""
@@ -65,6 +68,15 @@ class TableSpec:
     @property
     def required(self) -> list[str]:
         return [ours for ours, column in self.columns.items() if column.required]
+
+    def in_words(self) -> str:
+        """All that decides what is read, the same in every process."""
+
+        def plain(column: Column) -> list[Any]:
+            values = [getattr(column, field.name) for field in fields(column)]
+            return [sorted(value) if isinstance(value, frozenset) else value for value in values]
+
+        return json.dumps([self.tabs, {ours: plain(column) for ours, column in self.columns.items()}])
 
 
 def read_parts(
@@ -121,3 +133,20 @@ def _part(spec: TableSpec, file: str, batch: files.Batch, log: IngestLog) -> Par
         ours: values.take(pa.array(kept)) if isinstance(values, pa.Array) else values[kept]
         for ours, values in read.items()
     }
+
+
+def packed(part: Part) -> pa.RecordBatch:
+    """As it can be kept."""
+    return pa.record_batch({name: _arrow(values) for name, values in part.items()})
+
+
+def unpacked(batch: pa.RecordBatch) -> Part:
+    return {name: _array(batch.column(name)) for name in batch.schema.names}
+
+
+def _arrow(values: Any) -> pa.Array:
+    return values if isinstance(values, pa.Array) else pa.array(values, TIME if values.dtype.kind == "M" else None)
+
+
+def _array(values: pa.Array) -> Any:
+    return values if isinstance(values, pa.DictionaryArray) else values.to_numpy(zero_copy_only=False)

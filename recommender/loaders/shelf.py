@@ -1,33 +1,27 @@
-"""What was read of a file before in, the same parts and the same account again out, without reading the file anew.
+"""What was read of a file before in, the same tables and the same account again out, without reading the file anew.
 
-A folder for one export. For each file and table declaration it holds the readable rows (an Arrow stream, which is
-mapped and not loaded) and the account of the others. It is found again by the file's name, its bytes (SHA-256), the
-declaration and the source code that reads, so a change of any of them reads the file anew. Entries come into being
-whole, and what a run did not use is removed at its end. It holds what the export holds, so only its owner may read it.
+A folder for one export. For each file and way of reading it, it holds what was read (Arrow batches, which are mapped
+and not loaded) and the account of it. It is found again by the file's name, its bytes (SHA-256), what was asked for and
+the source code that reads, so a change of any of them reads the file anew. Entries come into being whole, and what a
+run did not use is removed at its end. It holds what the export holds, so only its owner may read it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from recommender.errors import EngineError
+from recommender.errors import EngineError, InputError
 from recommender.ingest_log import IngestLog
-from recommender.loaders import columns, files, parts
-from recommender.loaders.parts import Column, Part, TableSpec
 
-TIME = pa.timestamp("s")
-ROWS, ACCOUNT = ".arrows", ".json"
+BATCHES, ACCOUNT = ".arrows", ".json"
 LEFT_SECONDS = 86_400
 
 
@@ -37,18 +31,21 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._used: set[str] = set()
-        self.read_anew = 0
         try:
             for private in (folder.parent, folder):
                 private.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise _refused(folder, error) from None
 
-    def entry(self, path: Path, spec: TableSpec) -> Path:
-        """Where the rows of a file under this declaration stand, or will stand."""
-        name = hashlib.sha256(f"{path.name}\n{_digest(path)}\n{_declared(spec)}\n{_reader()}".encode()).hexdigest()
+    def entry(self, path: Path, declared: str) -> Path:
+        """Where what is read of a file stands, or will stand. `declared`: what is asked of it. Raises InputError."""
+        try:
+            content = _digest(path)
+        except OSError as error:
+            raise InputError(f"the file cannot be read: {error.strerror}", file=path.name) from None
+        name = hashlib.sha256(f"{path.name}\n{content}\n{declared}\n{_reader()}".encode()).hexdigest()
         self._used.add(name)
-        return self._folder / (name + ROWS)
+        return self._folder / (name + BATCHES)
 
     def __contains__(self, entry: Path) -> bool:
         """Whether it is there, whole, and as it was written."""
@@ -57,28 +54,26 @@ class Shelf:
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    def parts(self, entry: Path, log: IngestLog) -> Iterator[Part]:
-        """The parts as they were put here; at their end, `log` has their account."""
-        with pa.memory_map(str(entry)) as mapped:
-            for batch in pa.ipc.open_stream(mapped):
-                yield {name: _array(batch.column(name)) for name in batch.schema.names}
-        log.absorb(IngestLog.from_dict(json.loads(entry.with_suffix(ACCOUNT).read_bytes())))
+    def account(self, entry: Path) -> IngestLog:
+        return IngestLog.from_dict(json.loads(entry.with_suffix(ACCOUNT).read_bytes()))
 
-    def put(self, entry: Path, read: Iterator[Part], account: IngestLog) -> Iterator[Part]:
-        """The same parts, written down on the way. An entry is whole once its account, written last, is there."""
-        self.read_anew += 1
+    def batches(self, entry: Path) -> Iterator[pa.RecordBatch]:
+        """The batches as they were put here."""
+        if not entry.stat().st_size:  # nothing cannot be mapped
+            return
+        with pa.memory_map(str(entry)) as mapped:
+            while mapped.tell() < mapped.size():
+                yield from pa.ipc.open_stream(mapped)
+
+    def put(self, entry: Path, read: Iterator[pa.RecordBatch], account: IngestLog) -> Iterator[pa.RecordBatch]:
+        """The same batches, written down on the way. An entry is whole once its account, written last, is there."""
         unfinished = entry.with_suffix(f".{os.getpid()}")
         try:
             with open(unfinished, "xb", opener=_private) as file:
-                writer = None
-                for part in read:
-                    batch = pa.record_batch({name: _arrow(values) for name, values in part.items()})
-                    writer = writer or pa.ipc.new_stream(file, batch.schema)
-                    writer.write_batch(batch)
-                    yield part
-                if writer is None:
-                    return
-                writer.close()
+                for batch in read:
+                    with pa.ipc.new_stream(file, batch.schema) as writer:  # each has a schema of its own
+                        writer.write_batch(batch)
+                    yield batch
             unfinished.replace(entry)
             with open(unfinished, "x", opener=_private) as file:
                 json.dump({**account.as_dict(), "sha256": _digest(entry)}, file)
@@ -91,7 +86,7 @@ class Shelf:
     def sweep(self) -> None:
         """Remove what this run did not use, and what killed runs left; not what another run is just writing."""
         for path in self._folder.iterdir():
-            finished = path.suffix in (ROWS, ACCOUNT)
+            finished = path.suffix in (BATCHES, ACCOUNT)
             if path.stem not in self._used if finished else path.stat().st_mtime < time.time() - LEFT_SECONDS:
                 path.unlink(missing_ok=True)
 
@@ -109,28 +104,10 @@ def _refused(folder: Path, error: OSError) -> EngineError:
     return EngineError(f"what is read cannot be kept in {folder}: {error.strerror}")
 
 
-def _arrow(values: Any) -> pa.Array:
-    return values if isinstance(values, pa.Array) else pa.array(values, TIME if values.dtype.kind == "M" else None)
-
-
-def _array(values: pa.Array) -> Any:
-    return values if isinstance(values, pa.DictionaryArray) else values.to_numpy(zero_copy_only=False)
-
-
-def _declared(spec: TableSpec) -> str:
-    """The declaration as text, the same in every process."""
-
-    def plain(column: Column) -> list[Any]:
-        values = [getattr(column, field.name) for field in fields(column)]
-        return [sorted(value) if isinstance(value, frozenset) else value for value in values]
-
-    return json.dumps([spec.tabs, {ours: plain(column) for ours, column in spec.columns.items()}])
-
-
 @cache
 def _reader() -> str:
-    """A hash of the source code that decides what is read."""
+    """A hash of the source code that decides what is read: all of this package, to be on the safe side."""
     digest = hashlib.sha256()
-    for module in (columns, files, parts):
-        digest.update(inspect.getsource(module).encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -122,6 +122,10 @@ class DrugVocabulary:
         """What `text` means; `route` is the source's own word for the route ("PO", "inhalation"), if it has one."""
         return self._match(text, route)
 
+    def of_site(self, text: str) -> bool:
+        """Whether the site's own map decides what `text` means."""
+        return bool(self._site) and key(text) in self._site
+
     def only_words(self, text: str) -> bool:
         """Whether `text` has words and all of them may stand beside any drug without changing it: 'oral tablet'."""
         reading = self._read(tokens(text))

@@ -108,6 +108,11 @@ def test_context_alone_is_nothing_to_learn_from(tmp_path):
     assert "no usable treatment" in str(refused(tmp_path, HEADER))
 
 
+def test_visits_alone_are_nothing_to_learn_from(tmp_path):
+    rows = "patient_id,code,start,kind\n1,surgery,2020-01-01,care resource\n"
+    assert "no usable treatment" in str(refused(tmp_path, rows))
+
+
 def test_a_missing_column_lists_those_that_are_there(tmp_path):
     error = refused(tmp_path, GOOD.replace("code", "item"))
     assert (error.file, error.row, error.field) == ("treatments.csv", 1, "code")

@@ -33,7 +33,7 @@ def care(records) -> list[tuple]:
 
 def test_csv(export):
     rows = "patient_id,code,name,kind,start,stop\n001,cardio,Cardiology,care resource,2020-01-01,\n"
-    rows += "001,icu,Intensive care,care_resource,2020-02-01,2020-02-03\n"
+    rows += "001,icu,Intensive care,care_resource,2020-02-01,2020-02-03\n001,A,aspirin,drug,2020-02-01,\n"
     assert care(load("csv", export("csv", treatments=rows), vocabulary=None)) == [
         ("001", "cardio", "2020-01-01", "2020-01-01"),  # without a stop: over at once
         ("001", "icu", "2020-02-01", "2020-02-03"),

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pandas as pd
 import pytest
 
 from recommender.errors import InputError
-from recommender.loaders import fhir, fhir_table, load
-from recommender.records import Records
+from recommender.loaders import fhir, fhir_files, fhir_kept, fhir_read, load
+from recommender.records import SCHEMA, Records
 from recommender.vocabulary import DrugVocabulary
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "fhir"
@@ -213,7 +214,7 @@ def test_the_folder_that_synthea_writes(tmp_path):
 
 def test_many_files_share_one_account(tmp_path):
     """Then a finding's row says which file."""
-    people = [{"resourceType": "Patient", "id": f"p{n}"} for n in range(fhir_table.MOST_FILES + 1)]
+    people = [{"resourceType": "Patient", "id": f"p{n}"} for n in range(fhir_kept.MOST_FILES + 1)]
     for n, person in enumerate(people):
         mine = order(id=f"r{n}", subject={"reference": f"Patient/p{n}"}, status="draft" if n == 4 else "active")
         bundle = {"resourceType": "Bundle", "entry": [{"resource": person}, {"resource": mine}, {}]}
@@ -271,15 +272,32 @@ def test_resources_without_an_id(tmp_path):
     ]
 
 
-def test_many_rows_are_packed_and_reported_as_they_come(tmp_path, monkeypatch):
-    monkeypatch.setattr(fhir_table, "PACK", 3)
-    monkeypatch.setattr(fhir, "SOME", 4)
-    told: list[int] = []
+def test_many_lines_are_read_in_blocks_and_reported_as_they_come(tmp_path, monkeypatch):
     orders = [order(id=f"r{n}", authoredOn=f"2020-01-{n + 1:02}") for n in range(10)]
-    (tmp_path / "a.json").write_text(json.dumps([{"resourceType": "Patient", "id": "p1"}, *orders]))  # just a list
-    records = load("fhir", tmp_path, vocabulary=None, progress=told.append)
-    assert told == [4, 4, 3]
+    monkeypatch.setattr(fhir_files, "BLOCK", 4 * len(json.dumps(orders[0])))
+    monkeypatch.setattr(fhir, "MOST_BATCHES", 2)
+    told: list[int] = []
+    folder = export(tmp_path, MedicationRequest=[*orders, "{", {"resourceType": "Claim"}])
+    records = load("fhir", folder, vocabulary=None, progress=told.append)
+    assert told == [4, 4, 4, 1]
     assert len(records.treatments) == 10
+    assert [(f.reason, f.first_rows) for f in records.log.findings] == [
+        ("a type of resource that is not read", (12,)),
+        ("not a line of JSON", (11,)),
+    ]
+
+
+def test_what_processes_read_is_the_same(tmp_path, monkeypatch):
+    plain = load("fhir", FIXTURES / "bulk", vocabulary=None)
+    monkeypatch.setattr(fhir_read, "WORTH_PROCESSES", 0)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    for_each = load("fhir", FIXTURES / "bulk", vocabulary=None)
+    for name in SCHEMA:
+        pd.testing.assert_frame_equal(getattr(plain, name), getattr(for_each, name))
+    assert plain.log == for_each.log
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(InputError, match=r"a\.json: this is not JSON"):
+        load("fhir", tmp_path, vocabulary=None)
 
 
 def test_half_a_download_is_refused(tmp_path):

@@ -113,6 +113,30 @@ def test_drugs(records):
     }
 
 
+def test_what_ends_on_the_date_of_its_start_ends_during_that_day(tmp_path):
+    (tmp_path / "person.csv").write_text("person_id,gender_concept_id,year_of_birth\n1,8507,1950\n")
+    (tmp_path / "visit_occurrence.csv").write_text(
+        "person_id,visit_occurrence_id,visit_concept_id,visit_start_date,visit_start_datetime,visit_end_date\n"
+        "1,1,9202,2020-01-05,2020-01-05 09:00:00,2020-01-05\n"
+        "1,2,9203,2020-01-06,2020-01-06 09:00:00,2020-01-05\n"
+    )
+    (tmp_path / "drug_exposure.csv").write_text(
+        "person_id,drug_concept_id,drug_source_value,drug_exposure_start_date,drug_exposure_start_datetime,"
+        "drug_exposure_end_date,verbatim_end_date\n"
+        "1,0,by date,2020-01-05,2020-01-05 10:00:00,2020-01-05,\n"
+        "1,0,verbatim,2020-01-05,2020-01-05 11:00:00,,2020-01-05\n"
+        "1,0,wrong,2020-01-05,2020-01-05 11:00:00,2020-01-04,\n"
+    )
+    records = load("omop", tmp_path, vocabulary=None)
+    assert [(start, stop) for _, _, start, stop in events(records, "treatments")] == [
+        ("2020-01-05T09:00:00", "2020-01-05T09:00:00"),
+        ("2020-01-05T10:00:00", "2020-01-05T10:00:00"),
+        ("2020-01-05T11:00:00", "2020-01-05T11:00:00"),
+    ]
+    for file, row in (("visit_occurrence.csv", 3), ("drug_exposure.csv", 4)):
+        assert findings(records, file)["stop", "stop is before start", "rejected"] == (row,)
+
+
 def test_drugs_by_the_vocabulary():
     records = load("omop", FIXTURE, vocabulary=DrugVocabulary.load())
     known = {code for code in names(records, "drug") if code.startswith("rxnorm:")}

@@ -12,6 +12,7 @@ from jobs.evaluate import evaluate
 from jobs.fit import fit
 from jobs.ingest import ingest
 from jobs.nightly import nightly
+from jobs.rules import rules
 from jobs.sample import sample
 from jobs.serve import serve
 from jobs.versions import rollback, versions
@@ -36,7 +37,8 @@ def main(ctx: click.Context, workdir: Path | None, quiet: bool, as_json: bool) -
     \b
     Exit codes: 0 done, 1 a fault or a bad setting, 2 wrong usage, 3 the input cannot be used,
     4 the Redis server is not available, 5 its contents are not ours, 6 no such version is
-    published, 8 too little data to learn from, 9 the new version is worse than the served one.
+    published, 8 too little data to learn from, 9 the new version is worse than the served one,
+    10 there are no safety rules.
     """
     settings = Settings.from_environment()
     if workdir is not None:
@@ -44,7 +46,7 @@ def main(ctx: click.Context, workdir: Path | None, quiet: bool, as_json: bool) -
     ctx.obj = Console(settings, quiet, as_json)
 
 
-for command in (sample, ingest, fit, nightly, serve, evaluate, versions, rollback, vocabulary):
+for command in (sample, ingest, fit, nightly, serve, evaluate, versions, rollback, vocabulary, rules):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -74,4 +74,4 @@ class GateRefused(EngineError):
 class RulesMissing(EngineError):
     """There are no safety rules where they should be: nothing is screened, so nothing may be published or served."""
 
-    exit_code = 9
+    exit_code = 10

@@ -18,8 +18,8 @@ class Settings:
     redis_url: `redis://`, `rediss://` or `unix://` URL; empty means the embedded server of `workdir`.
     key_prefix: first part of every Redis key, so that one server can hold several installations.
     keep_versions: published versions kept for rollback, the one being served included.
-    read_memory: MiB that the rows of an export in work may take while it is read (people, stays and concepts come on
-    top: they are held whole).
+    read_memory: MiB that the rows of an export in work may take while it is read (on top come libraries, and people,
+    stays and concepts, which are held whole: docs/data-engineers.md).
     """
 
     workdir: Path = Path()

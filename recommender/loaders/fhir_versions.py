@@ -24,15 +24,17 @@ class Versions:
         self._deleted = np.array(sorted(deleted), dtype=np.int64)
         ids = np.concatenate([np.empty(0, dtype=np.int64), *(_firsts(batch) for _, batch in _identified(batches))])
         ids.sort()
-        repeated = np.unique(ids[1:][ids[1:] == ids[:-1]])
+        repeated = pd.Index(np.unique(ids[1:][ids[1:] == ids[:-1]]))
         some = [np.empty((0, 4), dtype=np.int64)]
         for file, batch in _identified(batches) if len(repeated) else ():
             own, row, updated = (batch[name].to_numpy(zero_copy_only=False) for name in ("id", "row", "updated"))
             # a missing time is the smallest number
             versions = np.column_stack([own, updated.astype(np.int64), np.full(len(own), file), row])
-            some.append(versions[np.isin(own, repeated)])
+            some.append(versions[repeated.get_indexer(own) >= 0])
         found = pd.DataFrame(np.concatenate(some), columns=["id", "updated", "file", "row"])
-        self._latest = found.sort_values(list(found)).drop_duplicates("id", keep="last").set_index("id")
+        latest = found.sort_values(list(found)).drop_duplicates("id", keep="last")
+        self._known = pd.Index(latest["id"])
+        self._file, self._row = (np.append(latest[name].to_numpy(), -1) for name in ("file", "row"))
 
     def counts(self, ids: np.ndarray, file: np.ndarray | int, row: np.ndarray) -> np.ndarray:
         """Which rows (n,) bool are of a version that counts."""
@@ -46,9 +48,8 @@ class Versions:
         return rejected(frame, np.isin(ids, self._deleted), "id", "deleted since, as the export itself says")
 
     def _stale(self, ids: np.ndarray, file: np.ndarray | int, row: np.ndarray) -> np.ndarray:
-        place = self._latest.index.get_indexer(pd.Index(ids))  # -1, the last one, where there is but one version
-        last_file, last_row = (np.append(self._latest[name].to_numpy(), -1)[place] for name in ("file", "row"))
-        return (place >= 0) & ((last_file != file) | (last_row != row))
+        place = self._known.get_indexer(pd.Index(ids))  # -1, the last one, where there is but one version
+        return (place >= 0) & ((self._file[place] != file) | (self._row[place] != row))
 
 
 def _identified(batches: Batches) -> Iterable[tuple[int, pa.RecordBatch]]:

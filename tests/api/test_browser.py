@@ -94,9 +94,9 @@ def test_from_the_start_to_reasons_that_add_up(tab, ward_server):
 
 def test_unknown_id_and_the_next_try(tab, ward_server):
     page = tab(ward_server, forgiven=(404,))
-    search(page, "NOBODY-4711")
+    search(page, "NOBODY-QQ47")
     expect(page.get_by_role("alert")).to_contain_text("No patient with that id in this version")
-    assert "4711" not in page.url + page.content()
+    assert "QQ47" not in page.url + page.content()
     search(page, FIRST)
     expect(page.locator(".suggestion")).to_have_count(10)
     assert FIRST not in page.url
@@ -219,11 +219,11 @@ def test_weight(tab, ward_server):
 
 def test_no_patient_is_logged(tab, ward_server):
     page = tab(ward_server, forgiven=(404,))
-    for patient_id in (FIRST, "NOBODY-4711", "LONG"):
+    for patient_id in (FIRST, "NOBODY-QQ47", "LONG"):
         search(page, patient_id)
     log = ward_server.log.read_text()
     assert '"route":"/patient","status":200' in log
-    for private in (FIRST, "4711", "LONG", "treatment 3", "condition 3"):
+    for private in (FIRST, "QQ47", "LONG", "treatment 3", "condition 3"):
         assert private not in log
 
 

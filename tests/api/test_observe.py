@@ -59,7 +59,7 @@ def test_not_ready_with_a_broken_version(client, published, redis_url):
 
 
 def test_a_fault_of_ours_is_a_problem_with_its_request_id_and_no_words_of_the_exception(broken, capsys):
-    response = broken.get("/v1/broken/PAT-4711")
+    response = broken.get("/v1/broken/PAT-QQ47")
     assert (response.status_code, response.json["type"]) == (500, "/problems/internal")
     assert response.json["request_id"] == response.headers["X-Request-ID"]
     captured = capsys.readouterr()
@@ -68,15 +68,15 @@ def test_a_fault_of_ours_is_a_problem_with_its_request_id_and_no_words_of_the_ex
     assert [error["type"] for error in failure["errors"]] == ["ValueError", "KeyError"]
     assert any("test_observe.py" in at and at.endswith(" fails") for at in failure["errors"][0]["at"])
     assert failure["request_id"] == access["request_id"] == response.json["request_id"]
-    assert "4711" not in captured.out + captured.err + response.text
+    assert "QQ47" not in captured.out + captured.err + response.text
 
 
 def test_a_fault_of_ours_is_a_calm_page(broken, capsys):
-    response = broken.get("/broken/PAT-4711")
+    response = broken.get("/broken/PAT-QQ47")
     assert response.status_code == 500
     assert "Something went wrong on our side" in response.text
     assert response.headers["X-Request-ID"] in response.text
-    assert "4711" not in response.text + capsys.readouterr().out
+    assert "QQ47" not in response.text + capsys.readouterr().out
 
 
 def test_other_statuses(broken):
@@ -86,12 +86,12 @@ def test_other_statuses(broken):
 
 def test_access_log_has_templates_and_no_patient(client, published, capsys):
     client.get(ROUTE, query_string={"n": 2, "secret": "query"})
-    client.get("/v1/patients/NOBODY-4711/recommendations")
-    client.get("/v1/patients/NOBODY-4711")
-    client.get("/NOBODY-4711")
+    client.get("/v1/patients/NOBODY-QQ47/recommendations")
+    client.get("/v1/patients/NOBODY-QQ47")
+    client.get("/NOBODY-QQ47")
     client.post("/patient", data={"patient_id": "PAT-2"})
-    client.post("/patient", data={"patient_id": "NOBODY-4711"})
-    client.open("/", method="NOBODY-4711")
+    client.post("/patient", data={"patient_id": "NOBODY-QQ47"})
+    client.open("/", method="NOBODY-QQ47")
     captured = capsys.readouterr()
     assert [(line["method"], line["route"], line["status"]) for line in lines(captured)] == [
         ("GET", "/v1/patients/<path:patient_id>/recommendations", 200),
@@ -103,7 +103,7 @@ def test_access_log_has_templates_and_no_patient(client, published, capsys):
         ("other", "(no route)", 405),
     ]
     assert set(lines(captured)[0]) == {"time", "event", "method", "route", "status", "ms", "request_id"}
-    for private in ("PAT-2", "4711", "secret", "metformin", "diabetes"):
+    for private in ("PAT-2", "QQ47", "secret", "metformin", "diabetes"):
         assert private not in captured.out + captured.err
 
 

@@ -84,10 +84,10 @@ def test_id_is_trimmed_and_needed(client, published):
 
 
 def test_unknown_patient_gets_the_search_again(client, published):
-    response = show(client, "NOBODY-4711")
+    response = show(client, "NOBODY-QQ47")
     assert response.status_code == 404
     assert EN["state.unknown-patient"] in response.text and "data-search" in response.text
-    assert "4711" not in response.text
+    assert "QQ47" not in response.text
 
 
 def test_list_lengths(client, store, ward):
@@ -155,9 +155,9 @@ def test_coming_back_to_the_patients_address_starts_again(client, published):
 
 
 def test_page_that_is_not_there(client, published):
-    response = client.get("/PAT-4711")
+    response = client.get("/PAT-QQ47")
     assert response.status_code == 404
-    assert EN["state.not-found"] in response.text and "4711" not in response.text
+    assert EN["state.not-found"] in response.text and "QQ47" not in response.text
 
 
 def test_a_thin_manifest_still_makes_pages(client, store, tiny_snapshot):

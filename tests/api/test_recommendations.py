@@ -108,7 +108,7 @@ def test_a_kind_that_is_not_suggested_says_so(client, published):
 
 
 def test_unknown_patient(client, published):
-    response = client.get("/v1/patients/NOBODY-4711/recommendations")
+    response = client.get("/v1/patients/NOBODY-QQ47/recommendations")
     assert response.status_code == 404
     assert problem(response)["type"] == "/problems/unknown-patient"
     assert b"NOBODY" not in response.data

@@ -34,8 +34,9 @@ EVENT_TYPES = {
     "stop": np.int64,
     "value": np.float64,
     "reported": np.bool_,
+    "local": np.bool_,
 }
-OPTIONAL = {"value": np.nan, "reported": False}
+OPTIONAL = {"value": np.nan, "reported": False, "local": False}
 
 
 def assemble(people: RawPatients, events: Iterable[RawEvents], log: IngestLog) -> Records:

@@ -47,7 +47,8 @@ SCHEMA: dict[str, dict[str, str]] = {
     "concepts": {"code": "str", "kind": "str", "name": "str", "group": "str", "unit": "str"},
     # start: when it was ordered, became known to the hospital, or was measured; stop missing: still going on
     # reported: told of as taken (at home, say), not ordered or given here, so its start is when that was told
-    "treatments": {**EVENT, "reported": "bool"},
+    # local: given where it acts (eye, ear, skin), so that next to nothing of it gets into the body
+    "treatments": {**EVENT, "reported": "bool", "local": "bool"},
     "conditions": EVENT,
     "allergies": EVENT,
     "observations": {**EVENT, "value": "float64"},
@@ -73,8 +74,8 @@ class RawPatients:
 class RawEvents:
     """Events of one kind as a loader read them, times parsed, codes final (system:code).
 
-    `frame`: row (int), patient_id, code, name, start, stop and, where known, group, unit, value, reported. Strings may
-    be categorical.
+    `frame`: row (int), patient_id, code, name, start, stop and, where known, group, unit, value, reported, local.
+    Strings may be categorical.
     """
 
     file: str

@@ -12,6 +12,9 @@ from recommender.loaders.columns import chosen, constant, distinct, per_distinct
 from recommender.records import RawEvents
 from recommender.vocabulary import CODE_METHODS, DrugMatch, DrugVocabulary
 
+LOCAL_ROUTES = ("ophthalmic", "otic", "topical", "irrigation")
+REACHES_THE_BODY = ("Beta blocker, non-selective",)  # also as eye drops: FDA label Timoptic, section 4
+
 
 def identified(raw: RawEvents, log: IngestLog) -> RawEvents:
     """Every event with a code and a name: what has only one of them is known by that, what has neither is rejected."""
@@ -34,7 +37,8 @@ def identified(raw: RawEvents, log: IngestLog) -> RawEvents:
 def name_drugs(raw: RawEvents, vocabulary: DrugVocabulary, log: IngestLog) -> RawEvents:
     """Drug events under the vocabulary's code, name and class; those that are no therapy are rejected, with the reason.
 
-    What the vocabulary does not know stays under its own name. `frame` may have a `route`, which some names need.
+    What the vocabulary does not know stays under its own name. `frame` may have a `route`, which some names need. By it
+    or by the name is told what is `local` (see `Records`).
     """
     frame = raw.frame
     nothing = pd.Series(constant(None, len(frame)), index=frame.index)
@@ -58,8 +62,15 @@ def name_drugs(raw: RawEvents, vocabulary: DrugVocabulary, log: IngestLog) -> Ra
         group=chosen(
             [match.drug_class or own for match, (*_, own) in zip(matches, spoken, strict=True)], position, frame.index
         ),
+        local=np.array([_local(match) for match in matches], dtype=bool)[position],
     )
     return replace(raw, frame=named[(rules == "")[position]])
+
+
+def _local(match: DrugMatch) -> bool:
+    if match.drug_class in REACHES_THE_BODY and match.route_class == "ophthalmic":
+        return False
+    return match.route_class in LOCAL_ROUTES
 
 
 def _match(vocabulary: DrugVocabulary, code: str, name: str, route: str) -> DrugMatch:

@@ -1,7 +1,8 @@
-"""The patient vignettes are well-formed, name what exists, and say what a slow, plain reading of the rules says.
+"""The patient vignettes: the screen says what each expects, and what a slow, plain reading of the rules says.
 
 `safety_vignettes.csv` is written for the screening engine: a chart, a candidate drug, what is to become of it and which
-rule says so. `read_chart` below is no engine but the meaning of the tables in loops, so that each row is checked now.
+rule says so. `judge` below is no engine but the meaning of the tables in loops: the engine must agree with it rule by
+rule, in its compiled form and in words.
 Columns: drugs | conditions `code@days ago` | allergies | observations `code=value@days ago` | age | sex | candidate.
 `expected`: withheld (contraindicated), warned (serious), noted (caution), kept (no rule holds, and `rule` was checked),
 not-checked (`rule`, or a kind of rule, could not be checked).
@@ -14,10 +15,17 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from recommender.features import Column
 from recommender.safety import FAMILIES, Rules
+from recommender.safety.charts import OLDEST, RUNS, Charts, Known
+from recommender.safety.charts import Chart as SafetyChart
+from recommender.safety.kernel import ALLERGY, LAB, THERAPY
 from recommender.safety.renal import ckd_epi_2021, cockcroft_gault
+from recommender.safety.screen import Screen
+from recommender.safety.verdict import Reading
 from recommender.vocabulary import ConditionVocabulary, DrugVocabulary
 
 FILE = Path(__file__).parent / "safety_vignettes.csv"
@@ -168,9 +176,40 @@ def test_there_are_enough_of_every_family_both_firing_and_silent(rules: Rules) -
     assert sum(row["expected"] == "not-checked" for row in ROWS) >= 8
 
 
+@pytest.fixture(scope="module")
+def screen(rules: Rules, vocabulary: DrugVocabulary, conditions: ConditionVocabulary) -> Screen:
+    return Screen(rules, vocabulary, conditions)
+
+
+def chart_of(row: dict[str, str], vocabulary: DrugVocabulary) -> tuple[Known, SafetyChart]:
+    """The row as a chart that the engine screens."""
+    facts: dict[tuple[str, str], tuple[str, int, float]] = {}
+    for name in parts(row["drugs"], "|"):
+        match = vocabulary.match(name)
+        facts["drug", match.code] = (match.name, RUNS, np.nan)
+    for condition in parts(row["conditions"], ";"):
+        code, days = condition.rsplit("@", 1)
+        facts["condition", code] = (code, min(int(days), OLDEST), np.nan)
+    for name in parts(row["allergies"], "|"):
+        facts["allergy", name if ":" in name else f"text:{name}"] = (name.removeprefix("text:"), 0, np.nan)
+    for seen in parts(row["observations"], ";"):
+        code, rest = seen.split("=")
+        value, days = rest.split("@")
+        facts["observation", code] = (code, int(days), float(value))
+    known = Known(tuple(Column(code, kind, name, "") for (kind, code), (name, _, _) in facts.items()))
+    days, value = ([fact[part] for fact in facts.values()] for part in (1, 2))
+    age = float(row["age"]) if row["age"] else float("nan")
+    concept = np.arange(len(facts), dtype=np.int32)
+    return known, SafetyChart(concept, np.array(days, np.int32), np.array(value, np.float32), age, row["sex"])
+
+
 @pytest.mark.parametrize("row", ROWS, ids=[row["id"] for row in ROWS])
-def test_a_vignette_names_what_exists_and_says_what_the_rules_say(
-    row: dict[str, str], rules: Rules, vocabulary: DrugVocabulary, conditions: ConditionVocabulary
+def test_a_vignette_names_what_exists_and_the_screen_says_what_it_expects(
+    row: dict[str, str],
+    rules: Rules,
+    vocabulary: DrugVocabulary,
+    conditions: ConditionVocabulary,
+    screen: Screen,
 ) -> None:
     assert row["expected"] in (*OUTCOMES, "kept", "not-checked") and row["source"]
     assert row["sex"] in ("F", "M")
@@ -182,13 +221,33 @@ def test_a_vignette_names_what_exists_and_says_what_the_rules_say(
         row["expected"] == "not-checked" and row["rule"] in ("interactions", "allergy")
     )
     holds, unchecked = judge(rules, read_chart(row, rules, vocabulary, conditions), match.ingredients)
+    known, chart = chart_of(row, vocabulary)
+    candidate = Column(match.code, "drug", match.name, match.drug_class)
+    read = screen.read(known)
+    reading = Reading(screen, read, chart)
+    found = reading.verdict(candidate)
+    # the engine and the plain reading of the tables above agree on every rule
+    assert {alert.rule.id for alert in found.alerts} == holds
+    assert found.rank == max((alert.rule.rank for alert in found.alerts), default=0)
+    tiers = screen.tiers(read, Charts.of_one(known, chart), [candidate], np.array([0, 1]), np.array([0]))
+    assert (tiers.rank[0], tiers.unchecked[0]) == (found.rank, found.unchecked)
+    assert bool(found.unchecked & LAB) == any(rule.id in unchecked for rule in rules.labs)
+    assert bool(found.unchecked & ALLERGY) == ("allergy" in unchecked)
+    assert bool(found.unchecked & THERAPY) == ("interactions" in unchecked)
+    assert bool(found.unchecked & LAB) == any(gap.kind == "lab" for gap in found.gaps)
+    assert bool(found.unchecked & (ALLERGY | THERAPY)) <= any(
+        gap.kind in ("allergy", "therapy") for gap in reading.gaps
+    )
     if row["expected"] == "kept":
-        assert not holds
+        assert found.outcome == "kept" and not found.alerts
         assert row["rule"] not in unchecked
     elif row["expected"] == "not-checked":
-        assert row["rule"] in unchecked
-        assert not holds
+        assert row["rule"] in unchecked and found.unchecked
+        assert not found.alerts
     else:
+        strictest = found.alerts[0].rule
         assert row["rule"] in holds
-        strictest = max((rules.by_id[name] for name in holds), key=lambda rule: rule.rank)
-        assert strictest.severity == OUTCOMES[row["expected"]] == rules.by_id[row["rule"]].severity, holds
+        assert strictest.severity == OUTCOMES[row["expected"]] == rules.by_id[row["rule"]].severity
+        assert (found.outcome == "withheld") == (row["expected"] == "withheld")
+        because = next(alert.because for alert in found.alerts if alert.rule.id == row["rule"])
+        assert because

@@ -1,0 +1,196 @@
+"""`Records` read at a moment in, what safety rules look at out: each patient's drugs, conditions, allergies and labs.
+
+A fact is a concept and how old it is. Nothing of the rules is in it: what a condition or an allergy record means is
+worked out when it is screened, so that new rules hold for charts that are published already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numba
+import numpy as np
+import pandas as pd
+
+from recommender.features import Column
+from recommender.moments import MISSING, Moments, now
+from recommender.records import Records
+
+WASHOUT_DAYS = 14  # a drug that ended earlier is no part of a chart; labels of MAO inhibitors ask for so long
+RUNS, RUNS_LOCALLY = 0, -1  # the `days` of a drug that goes on
+OLDEST = 32_000  # days; what is older is as old as this
+KINDS = ("drug", "condition", "allergy", "observation")
+SEXES = ("unknown", "F", "M")
+DAY, DAYS_PER_YEAR = 86_400, 365.2425
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the concepts of charts are, and which kinds the export tells at all.
+
+    Where it tells no allergy of anybody, a chart without one says nothing; such a kind is in `untold`.
+    """
+
+    concepts: tuple[Column, ...]
+    untold: frozenset[str] = frozenset()
+
+    def as_dict(self) -> dict[str, Any]:
+        concepts = [[c.code, c.kind, c.name, c.group] for c in self.concepts]
+        return {"concepts": concepts, "untold": sorted(self.untold)}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Known:
+        return cls(tuple(Column(*c) for c in data["concepts"]), frozenset(data["untold"]))
+
+    @cached_property
+    def place(self) -> dict[tuple[str, str], int]:
+        """(kind, code) -> position among the concepts."""
+        return {(c.kind, c.code): ix for ix, c in enumerate(self.concepts)}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One patient's facts, in order of concept: concept (k,) int32, a position in `Known.concepts`; days (k,) int32;
+    value (k,) float32, NaN but for observations.
+
+    days: of a drug RUNS, RUNS_LOCALLY (on the skin, in the eye), or how long ago it ended, 1 to WASHOUT_DAYS; of a
+    condition, since it was last recorded; of an observation, how old it is. age in years, NaN when unknown.
+    """
+
+    concept: np.ndarray
+    days: np.ndarray
+    value: np.ndarray
+    age: float = float("nan")
+    sex: str = "unknown"
+
+
+@dataclass(frozen=True)
+class Charts:
+    """The charts of all patients, one after another: patient u's facts are [indptr[u], indptr[u + 1]).
+
+    indptr (n + 1,) int64; concept, days (total,) int32; value (total,) float32; age (n,) float32; sex (n,) uint8, a
+    position in SEXES.
+    """
+
+    known: Known
+    indptr: np.ndarray
+    concept: np.ndarray
+    days: np.ndarray
+    value: np.ndarray
+    age: np.ndarray
+    sex: np.ndarray
+
+    @classmethod
+    def of_one(cls, known: Known, chart: Chart) -> Charts:
+        return cls(
+            known,
+            np.array([0, len(chart.concept)], dtype=np.int64),
+            chart.concept,
+            chart.days,
+            chart.value,
+            np.array([chart.age], dtype=np.float32),
+            np.array([SEXES.index(chart.sex)], dtype=np.uint8),
+        )
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def of(self, patient_ix: int) -> Chart:
+        part = slice(self.indptr[patient_ix], self.indptr[patient_ix + 1])
+        sex = SEXES[self.sex[patient_ix]]
+        return Chart(self.concept[part], self.days[part], self.value[part], float(self.age[patient_ix]), sex)
+
+
+def read_charts(records: Records, observed: Collection[str], moments: Moments | None = None) -> Charts:
+    """The charts at `as_of`, or at each of the moments. `observed`: codes of the observations that are wanted."""
+    at = now(records) if moments is None else moments
+    parts = list(_facts(records, frozenset(observed), at))
+    row, concept, days, value = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    used = np.unique(concept)
+    names = records.concepts.iloc[used][["code", "kind", "name", "group"]]
+    untold = {kind for kind in KINDS if not len(getattr(records, _TABLES[kind]))}
+    known = Known(tuple(Column(*c) for c in names.itertuples(index=False, name=None)), frozenset(untold))
+    order = np.argsort(row * np.int64(len(records.concepts)) + concept, kind="stable")
+    indptr = np.zeros(len(at) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(row, minlength=len(at)), out=indptr[1:])
+    people = records.patients.iloc[at.patient_ix]
+    born = people["birth_date"].to_numpy("datetime64[s]").astype(np.int64)
+    age = np.where(born == MISSING, np.nan, (at.known_until - born) / (DAY * DAYS_PER_YEAR))
+    return Charts(
+        known=known,
+        indptr=indptr,
+        concept=np.searchsorted(used, concept[order]).astype(np.int32),
+        days=days[order].astype(np.int32),
+        value=value[order],
+        age=np.maximum(age, 0).astype(np.float32),
+        sex=people["sex"].map({"F": 1, "M": 2}).fillna(0).to_numpy(np.uint8),
+    )
+
+
+_TABLES = {"drug": "treatments", "condition": "conditions", "allergy": "allergies", "observation": "observations"}
+Facts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # row int64, concept int32, days int32, value float32
+
+
+def _facts(records: Records, observed: frozenset[str], at: Moments) -> Iterator[Facts]:
+    """Of each kind in turn, one fact for a patient and concept."""
+    kind, code = records.concepts["kind"].to_numpy(), records.concepts["code"].to_numpy()
+    for name in KINDS:
+        wanted = kind == name
+        if name == "observation":
+            wanted &= np.isin(code, list(observed))
+        yield _newest(name, getattr(records, _TABLES[name]), wanted, at)
+
+
+def _newest(kind: str, events: pd.DataFrame, wanted: np.ndarray, at: Moments) -> Facts:
+    """The last event of each patient and concept: how long ago, and its value."""
+    mine = np.flatnonzero(wanted[events["concept_ix"].to_numpy()])
+    patient, concept_of = (events[name].to_numpy()[mine] for name in ("patient_ix", "concept_ix"))
+    row, event = at.rows_of(patient)
+    known_until, concept = at.known_until[row], concept_of[event]
+    start = events["start"].to_numpy("datetime64[s]").astype(np.int64)[mine][event]
+    seen = start < known_until
+    if kind == "drug":
+        stop = events["stop"].to_numpy("datetime64[s]").astype(np.int64)[mine][event]
+        goes_on = (stop == MISSING) | (stop >= known_until)
+        last = np.where(goes_on, known_until, stop)
+        seen &= last > known_until - WASHOUT_DAYS * DAY
+        local = events["local"].to_numpy()[mine][event]
+        seen &= goes_on | ~local  # nothing is left of what was on the skin
+        # what goes on in the body goes before what goes on at the skin, and that before what has ended
+        last = 2 * last + np.where(local, 0, 1)
+    else:
+        last = start
+    row, concept, last, known_until, event = (part[seen] for part in (row, concept, last, known_until, event))
+    place = _last_of_each(row * np.int64(len(wanted)) + concept, last)
+    row, concept, last, known_until, event = (part[place] for part in (row, concept, last, known_until, event))
+    if kind == "drug":
+        since = known_until - last // 2
+        days = np.where(since <= 0, np.where(last % 2, RUNS, RUNS_LOCALLY), np.maximum(1, -(-since // DAY)))
+    else:
+        days = np.minimum((known_until - last) // DAY, OLDEST)
+    value = np.full(len(row), np.nan, dtype=np.float32)
+    if kind == "observation":
+        value = events["value"].to_numpy()[mine][event].astype(np.float32)
+    return row, concept.astype(np.int32), days.astype(np.int32), value
+
+
+def _last_of_each(key: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Positions (n_keys,) of the largest `last` of every key, the later one of two that are as large."""
+    order = np.argsort(key, kind="stable")
+    return _last_in_runs(key, last, order)
+
+
+@numba.njit(cache=True)
+def _last_in_runs(key: np.ndarray, last: np.ndarray, order: np.ndarray) -> np.ndarray:
+    found, n = np.empty(len(order), np.int64), 0
+    for place in order:
+        if n and key[found[n - 1]] == key[place]:
+            if last[place] >= last[found[n - 1]]:
+                found[n - 1] = place
+        else:
+            found[n] = place
+            n += 1
+    return found[:n]

@@ -14,7 +14,7 @@ ROAD = [
     {"assembly", "moments"},
     {"loaders", "features"},
     {"models"},
-    {"ranking"},
+    {"ranking", "support"},
     {"safety"},
     {"snapshot", "evaluation", "data_quality", "balance"},
     {"explain", "embedded_redis", "pipeline", "store_connection", "selection", "gate"},

@@ -75,3 +75,9 @@ class RulesMissing(EngineError):
     """There are no safety rules where they should be: nothing is screened, so nothing may be published or served."""
 
     exit_code = 10
+
+
+class FeedbackUnavailable(EngineError):
+    """The log of feedback cannot be read or written: nothing new was stored, and what was there is as it was."""
+
+    exit_code = 11

@@ -16,7 +16,7 @@ ROAD = [
     {"models"},
     {"ranking", "support"},
     {"safety"},
-    {"snapshot", "evaluation", "data_quality", "balance"},
+    {"snapshot", "evaluation", "data_quality", "balance", "feedback"},
     {"explain", "embedded_redis", "pipeline", "store_connection", "selection", "gate"},
     {"store"},
 ]

@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from scipy import sparse
 from recommender.features import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.linear import LinearModel, gram_matrices
 from recommender.ranking import TopN, top_n
+from recommender.safety.charts import Charts
 from recommender.settings import Settings
 from recommender.snapshot import Release, Snapshot
 from recommender.store import open_store
@@ -88,16 +90,8 @@ def publish_ways(snapshot: Snapshot, folder: Path) -> tuple[contextlib.ExitStack
     def ours() -> None:
         nonlocal number
         number += 1
-        release = snapshot.release
         version = f"bench-{number}"
-        store.publish(
-            Snapshot(
-                Release(version, release.manifest, release.index, release.model),
-                snapshot.patient_ids,
-                snapshot.top,
-                snapshot.rows,
-            )
-        )
+        store.publish(replace(snapshot, release=replace(snapshot.release, version=version)))
         store.activate(version)
 
     def pipelined_set() -> None:
@@ -145,9 +139,10 @@ def main() -> None:
         },
     )
     top: TopN = top_n(fitted, matrix, 50)
-    release = Release("bench", {"as_of": "", "created": ""}, matrix.index, fitted)
+    charts = Charts.without_facts(matrix.n_patients)
+    release = Release("bench", {"as_of": "", "created": ""}, matrix.index, fitted, charts.known)
     with tempfile.TemporaryDirectory() as folder:
-        stack, ways = publish_ways(Snapshot(release, matrix.patient_ids, top, matrix.rows), Path(folder))
+        stack, ways = publish_ways(Snapshot(release, matrix.patient_ids, top, matrix.rows, charts), Path(folder))
         with stack:
             compare("Publish, 50 suggestions and the row of every patient", "patients", PATIENTS, ways)
 

@@ -32,8 +32,9 @@ from recommender.gate import compared, coverage_of, inputs_of, paired_gain, qual
 from recommender.models import MODELS
 from recommender.models.popularity import PopularityModel
 from recommender.moments import HORIZON
-from recommender.pipeline import NOT_SCREENED, make_snapshot
+from recommender.pipeline import make_snapshot
 from recommender.records import THERAPIES, TREATMENT_KINDS, Records
+from recommender.safety.screen import Screen
 from recommender.selection import AUTO, FILE, MOST_TESTED, Choice, read_choice, usual_choice
 from recommender.snapshot import Release, pack_release
 from recommender.store import Store, open_store
@@ -80,6 +81,7 @@ def nightly(console: Console, source: Source, name: str, gate: str, kinds: tuple
     created = datetime.now(UTC)
     version = f"{created:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     synthetic, workdir = is_sample(source.path), console.settings.workdir
+    screen = Screen.load(console.settings.rules, source.vocabulary_folder)  # without rules nothing is read in vain
     with open_store(console.settings) as store:  # first: a store that is down is found out before the work, not after
         served, why_alone = (None, "--gate off") if gate == "off" else _served(store, synthetic)
         with stage("read"):
@@ -102,7 +104,7 @@ def nightly(console: Console, source: Source, name: str, gate: str, kinds: tuple
         }
         with stage("fit and score"), console.progress("score", matrix.n_patients, "patients") as progress:
             snapshot = make_snapshot(
-                records, matrix, choice.model, version, provenance, balance=choice.balance, progress=progress
+                records, matrix, choice.model, version, provenance, screen, balance=choice.balance, progress=progress
             )
         manifest = {**snapshot.release.manifest, "coverage": coverage_of(snapshot.release.index, snapshot.top)}
         verdict = compared(manifest, served, night.gain, why_alone)
@@ -122,6 +124,7 @@ def nightly(console: Console, source: Source, name: str, gate: str, kinds: tuple
         "version": version,
         "run": str(run),
         "counts": manifest["counts"],
+        "safety": manifest["safety"],
         "chosen": manifest["chosen"],
         "quality": night.quality,
         "gate": verdict.as_dict(),
@@ -226,6 +229,15 @@ def _write_run(workdir: Path, release: Release, records: Records) -> Path:
     return run
 
 
+def _screened(safety: dict[str, Any]) -> str:
+    found, rules = safety["by_severity"], safety["rules"]
+    return (
+        f"screened by rules {rules['version']}, reviewed {' to '.join(rules['reviewed'])}: of {safety['drugs']:,} "
+        f"suggested drugs {found['contraindicated']:,} are withheld, {found['serious']:,} carry a serious warning and "
+        f"{found['caution']:,} a caution; {safety['not_checked']:,} could not be checked"
+    )
+
+
 def _in_words(summary: dict[str, Any]) -> str:
     counts, quality, chosen, gate = (summary[part] for part in ("counts", "quality", "chosen", "gate"))
     if "not_assessed" in quality:
@@ -240,5 +252,5 @@ def _in_words(summary: dict[str, Any]) -> str:
         f"{counts['suggestable']:,} treatments that can be suggested\n"
         f"model {chosen['model']['name']}: {chosen['why']}\n{judged}\n"
         f"compared with {gate['compared_with']}{worse}\n{timed}\n"
-        f"Not safety-checked: {NOT_SCREENED['statement']}"
+        f"{_screened(summary['safety'])}"
     )

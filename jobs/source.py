@@ -28,6 +28,7 @@ class Source:
     path: str
     vocabulary: DrugVocabulary | None
     vocabulary_name: str  # "default", "none" or the folder's
+    vocabulary_folder: str  # "" for the shipped one
     columns: Path | None
 
     def read(self, console: Console) -> Records:
@@ -63,7 +64,8 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.UsageError("--drug-map adds to the vocabulary, which --vocabulary none leaves out")
         folder = None if vocabulary == "default" else Path(vocabulary)
         named = None if vocabulary == "none" else DrugVocabulary.load(folder, drug_map)
-        return command(source=Source(form, path, named, Path(vocabulary).name, columns), **others)
+        told = Source(form, path, named, Path(vocabulary).name, str(folder or "") if named else "", columns)
+        return command(source=told, **others)
 
     for option in (
         click.option(

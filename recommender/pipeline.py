@@ -1,6 +1,6 @@
 """The middle of the road: `Records` and their `PatientMatrix` in, a `Snapshot` ready to publish out.
 
-loaders.load -> Records -> features.build_matrix -> PatientMatrix -> Model.fit -> ranking.top_n -> Snapshot -> Store
+loaders.load -> Records -> features.build_matrix -> PatientMatrix -> Model.fit -> ranking.top_n -> safety -> Snapshot
 """
 
 from __future__ import annotations
@@ -8,20 +8,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numba
+import numpy as np
+
 from recommender.balance import balanced
-from recommender.features import PatientMatrix, build_matrix
+from recommender.features import ColumnIndex, PatientMatrix, build_matrix
 from recommender.models.base import Model
 from recommender.moments import moments_of_visits, now, usual_hours
-from recommender.ranking import top_n
+from recommender.ranking import TopN, top_n
 from recommender.records import THERAPIES, TREATMENT_KINDS, Records
+from recommender.safety.charts import Charts, read_charts
+from recommender.safety.kernel import CONTRAINDICATED, DRUG
+from recommender.safety.kinds import RANK
+from recommender.safety.screen import Screen
 from recommender.snapshot import Release, Snapshot
+from recommender.support import count_support
 
-DEPTH = 50  # therapies kept for each patient: more than are shown, so that a safety screen can still fill a list
-PER_KIND = 20  # suggestions kept of each kind at least, so that one kind can be asked for
-NOT_SCREENED = {
-    "checked": False,
-    "statement": "No suggestion was checked for interactions, allergies, contraindications, duplicate therapy or dose.",
-}
+DEPTH = 50  # therapies published for each patient that nothing forbids
+PER_KIND = 20  # suggestions published of each kind at least, so that one kind can be asked for
+SPARE = 30  # ranked beyond DEPTH, to fill the places of what the screen withholds
 
 
 def make_snapshot(
@@ -30,11 +35,12 @@ def make_snapshot(
     model: Model,
     version: str,
     provenance: Mapping[str, Any],
+    screen: Screen,
     *,
     balance: str = "",
     progress: Callable[[int], None] | None = None,
 ) -> Snapshot:
-    """Fit `model` and rank every patient's suggestions. `matrix`: what is known today, built from `records`.
+    """Fit `model`, rank every patient's suggestions and screen them. `matrix`: what is known today, from `records`.
 
     A model that foresees what begins after a moment is fitted on the visits of the past, any other on `matrix` itself;
     `balance`: by which groups of patients the examples are weighted (`balance.balanced`), "" for none.
@@ -46,17 +52,68 @@ def make_snapshot(
     if model.needs_later:
         taught = model.reads(build_matrix(records, kinds=matrix.index.target_kinds, moments=moments))
     fitted = model.fit(balanced(taught, records, balance, moments.patient_ix, moments.known_until))
-    top = top_n(fitted, matrix, DEPTH, of=THERAPIES, per_kind=PER_KIND, progress=progress)
+    top = top_n(fitted, matrix, DEPTH + SPARE, of=THERAPIES, per_kind=PER_KIND, progress=progress)
+    charts = read_charts(records, screen.observed)
+    top, found = screened(screen, charts, matrix.index, top)
     manifest = {
         **provenance,
         "as_of": records.as_of.isoformat(),
         "counts": counts(records) | {"columns": len(matrix.index), "suggestable": len(matrix.index.targets)},
-        "safety": NOT_SCREENED,
+        "safety": found,
         "depth": DEPTH,
         "per_kind": PER_KIND,
         "model": {"name": fitted.name, "parameters": fitted.parameters()},
     }
-    return Snapshot(Release(version, manifest, matrix.index, fitted), matrix.patient_ids, top, matrix.rows)
+    release = Release(version, manifest, matrix.index, fitted, charts.known, count_support(matrix))
+    return Snapshot(release, matrix.patient_ids, top, matrix.rows, charts)
+
+
+def screened(screen: Screen, charts: Charts, index: ColumnIndex, top: TopN) -> tuple[TopN, dict[str, Any]]:
+    """Every list cut where it holds DEPTH therapies, and PER_KIND of each kind, that nothing forbids; what was found.
+
+    What is withheld stays in the list, so that it can be shown and screened again when the chart has changed.
+    """
+    tiers = screen.tiers(screen.read(charts.known), charts, index.columns, top.indptr, top.columns)
+    kind = np.array([TREATMENT_KINDS.index(c.kind) if c.kind in TREATMENT_KINDS else -1 for c in index.columns])
+    therapy = np.isin(kind, [TREATMENT_KINDS.index(name) for name in THERAPIES])
+    stays = _wanted(top.indptr, top.columns, tiers.rank, kind, therapy, DEPTH, PER_KIND, len(TREATMENT_KINDS))
+    indptr = np.concatenate([[0], np.cumsum(stays)])[top.indptr]
+    drug = np.array([column.kind == "drug" for column in index.columns])[top.columns]
+    rules = screen.rules
+    found = {
+        "checked": True,
+        "rules": {"version": rules.version, "counts": rules.counts, "reviewed": [str(day) for day in rules.reviewed]},
+        "switched_off": list(rules.switched_off),
+        "lists": len(charts),
+        "drugs": int(drug[stays].sum()),
+        "by_severity": {name: int((tiers.rank[stays] == rank).sum()) for name, rank in RANK.items()},
+        "not_checked": int((drug[stays] & (tiers.unchecked[stays] & DRUG > 0)).sum()),
+    }
+    return TopN(indptr, top.columns[stays], top.scores[stays]), found
+
+
+@numba.njit(cache=True, nogil=True)
+def _wanted(
+    indptr: np.ndarray,
+    columns: np.ndarray,
+    rank: np.ndarray,
+    kind: np.ndarray,
+    therapy: np.ndarray,
+    depth: int,
+    per_kind: int,
+    n_kinds: int,
+) -> np.ndarray:
+    """Which candidates (total,) bool come before a list is full; kind and therapy (n_columns,)."""
+    wanted = np.zeros(len(columns), np.bool_)
+    for u in range(len(indptr) - 1):
+        therapies, of_kind = 0, np.zeros(n_kinds, np.int64)
+        for k in range(indptr[u], indptr[u + 1]):
+            column = columns[k]
+            wanted[k] = (therapy[column] and therapies < depth) or of_kind[kind[column]] < per_kind
+            if rank[k] < CONTRAINDICATED:
+                therapies += therapy[column]
+                of_kind[kind[column]] += 1
+    return wanted
 
 
 def counts(records: Records) -> dict[str, int]:

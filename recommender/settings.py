@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,11 @@ class Settings:
     redis_url: `redis://`, `rediss://` or `unix://` URL; empty means the embedded server of `workdir`.
     key_prefix: first part of every Redis key, so that one server can hold several installations.
     keep_versions: published versions kept for rollback, the one being served included.
+    rules: a folder of the site's own safety rules, read beside ours (data/safety/README.md); none if empty.
+    vocabulary: a folder that `rxrec vocabulary import` wrote, by which rules and allergy records are read; empty: ours.
+    interaction_cost: by how much a warning moves a suggestion down; 0: not at all (docs/evaluation.md).
+    formulary: a CSV of the site's formulary (docs/pharmacists.md); none if empty.
+    formulary_first: whether suggestions that are not on the formulary stand below those that are.
     read_memory: MiB that the rows of an export in work may take while it is read (on top come libraries, and people,
     stays and concepts, which are held whole: docs/data-engineers.md).
     """
@@ -27,10 +33,16 @@ class Settings:
     key_prefix: str = "rxrec"
     keep_versions: int = 2
     read_memory: int = 512
+    rules: str = ""
+    vocabulary: str = ""
+    interaction_cost: float = 0.2
+    formulary: str = ""
+    formulary_first: bool = False
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read RXREC_WORKDIR, REDIS_URL, RXREC_KEY_PREFIX, RXREC_KEEP_VERSIONS and RXREC_READ_MEMORY.
+        """Read RXREC_WORKDIR, REDIS_URL, RXREC_KEY_PREFIX, RXREC_KEEP_VERSIONS, RXREC_READ_MEMORY, RXREC_RULES,
+        RXREC_VOCABULARY, RXREC_INTERACTION_COST, RXREC_FORMULARY and RXREC_FORMULARY_FIRST ("yes" or "no").
 
         Raises EngineError on a bad value.
         """
@@ -42,10 +54,27 @@ class Settings:
                 raise EngineError(f"{name} must be a whole number of 1 or more, not {told!r}")
             return int(told)
 
+        def weight(name: str, usual: float) -> float:
+            told = env.get(name, str(usual))
+            if not re.fullmatch(r"\d{1,3}(\.\d{1,6})?", told):
+                raise EngineError(f"{name} must be a number of 0 or more, not {told!r}")
+            return float(told)
+
+        def yes(name: str) -> bool:
+            told = env.get(name, "no")
+            if told not in ("yes", "no"):
+                raise EngineError(f"{name} must be yes or no, not {told!r}")
+            return told == "yes"
+
         return cls(
             workdir=Path(env.get("RXREC_WORKDIR", ".")).resolve(),
             redis_url=env.get("REDIS_URL", ""),
             key_prefix=env.get("RXREC_KEY_PREFIX", cls.key_prefix),
             keep_versions=positive("RXREC_KEEP_VERSIONS", cls.keep_versions),
             read_memory=positive("RXREC_READ_MEMORY", cls.read_memory),
+            rules=env.get("RXREC_RULES", ""),
+            vocabulary=env.get("RXREC_VOCABULARY", ""),
+            interaction_cost=weight("RXREC_INTERACTION_COST", cls.interaction_cost),
+            formulary=env.get("RXREC_FORMULARY", ""),
+            formulary_first=yes("RXREC_FORMULARY_FIRST"),
         )

@@ -1,14 +1,17 @@
 """What a night produces, in the form that readers need: one `Snapshot` to publish, one `Release` and `Entry` to read.
 
 A `Snapshot` is everything of one version: the manifest, what the columns mean, the model's arrays, and an entry for
-every patient (the best suggestions and the patient row that they were computed from). `Release` is its shared part as a
-reader holds it; `Entry` is one patient's part, packed by the codec below.
+every patient (the best suggestions, the patient row that they were computed from, and the chart that they are screened
+against). `Release` is its shared part as a reader holds it; `Entry` is one patient's part, packed by the codec below.
 
-Codec of an entry, format 1, little-endian:
+Codec of an entry, format 2, little-endian:
 
-    bytes 0-1    magic b"RX"          byte 2   format (1)       byte 3   bytes of an id: 2 or 4
+    bytes 0-1    magic b"RX"          byte 2   format (2)       byte 3   bytes of an id: 2 or 4
     bytes 4-5    n suggestions (u16)  bytes 6-7   k entries of the row (u16)
-    n ids, n float32 scores (best first), k ids (ascending), k float16 weights
+    bytes 8-9    f facts (u16)        bytes 10-11 v values (u16)
+    bytes 12-15  age (float32)        byte 16     sex (0 unknown, 1 F, 2 M)
+    n ids, n float32 scores (best first), k ids (ascending), k float16 weights,
+    f ids (ascending, in `Known.concepts`), f days (i16), v float32 values: those of the last v facts
     4 bytes      CRC-32 of all the bytes before, begun with the CRC-32 of "version/patient id"
 
 The closing sum is bound to the version and the patient, so bytes of another patient, of another version or of another
@@ -37,16 +40,19 @@ from recommender.features import ColumnIndex
 from recommender.models import MODELS
 from recommender.models.base import Model
 from recommender.ranking import TopN
+from recommender.safety.charts import SEXES, Chart, Charts, Known
+from recommender.support import Support
 
-FORMAT = 1
+FORMAT = 2
 PACK_PATIENTS = 4_096  # patients whose bytes are laid out at once
-_HEADER = struct.Struct("<2sBBHH")
+_HEADER = struct.Struct("<2sBBHHHHfB")
 _CRC = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One patient, as published: suggestions (best first) and the row of the matrix that they were computed from.
+    """One patient, as published: suggestions (best first), the row of the matrix that they were computed from, and the
+    chart that they are screened against.
 
     columns (n,) int32 and scores (n,) float32; row_columns (k,) int32 ascending and row_weights (k,) float32.
     """
@@ -55,16 +61,22 @@ class Entry:
     scores: np.ndarray
     row_columns: np.ndarray
     row_weights: np.ndarray
+    chart: Chart
 
 
 @dataclass(frozen=True)
 class Release:
-    """The shared part of one published version: `manifest` is JSON-able and says what it was made from, and when."""
+    """The shared part of one published version: `manifest` is JSON-able and says what it was made from, and when.
+
+    `known`: what the concepts of the charts are. `support`: how many patients had what; None where not counted.
+    """
 
     version: str
     manifest: Mapping[str, Any]
     index: ColumnIndex
     model: Model
+    known: Known
+    support: Support | None = None
 
     @cached_property
     def chances(self) -> Calibration | None:
@@ -85,21 +97,23 @@ class Release:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A whole version, ready to publish. `top` and `rows` (CSR, n_patients x n_columns) are in `patient_ids` order."""
+    """A whole version, ready to publish. `top`, `rows` (CSR, n_patients x n_columns) and `charts` are in the order of
+    `patient_ids`."""
 
     release: Release
     patient_ids: np.ndarray
     top: TopN
     rows: sparse.csr_matrix
+    charts: Charts
 
     def __post_init__(self) -> None:
-        if not len(self.patient_ids) == self.rows.shape[0] == len(self.top.indptr) - 1:
-            raise EngineError("a snapshot needs one list and one row for each patient")
+        if not len(self.patient_ids) == self.rows.shape[0] == len(self.top.indptr) - 1 == len(self.charts):
+            raise EngineError("a snapshot needs one list, one row and one chart for each patient")
 
     def entry(self, patient_ix: int) -> Entry:
         columns, scores = self.top.of(patient_ix)
         part = slice(self.rows.indptr[patient_ix], self.rows.indptr[patient_ix + 1])
-        return Entry(columns, scores, self.rows.indices[part], self.rows.data[part])
+        return Entry(columns, scores, self.rows.indices[part], self.rows.data[part], self.charts.of(patient_ix))
 
     def packed(self, patient_ixs: np.ndarray | None = None) -> Iterator[tuple[str, bytes]]:
         """Each patient's id and packed entry: those asked for, in the order given, or all."""
@@ -109,43 +123,62 @@ class Snapshot:
         for start in range(0, len(wanted), PACK_PATIENTS):
             block = wanted[start : start + PACK_PATIENTS]
             ids = self.patient_ids[block].tolist()
-            yield from zip(ids, pack_entries(lists[block], self.rows[block], self.release.version, ids), strict=True)
+            packed = pack_entries(lists[block], self.rows[block], self.charts.take(block), self.release.version, ids)
+            yield from zip(ids, packed, strict=True)
 
 
 def pack_entries(
-    lists: sparse.csr_matrix, rows: sparse.csr_matrix, version: str, patient_ids: Sequence[str]
+    lists: sparse.csr_matrix, rows: sparse.csr_matrix, charts: Charts, version: str, patient_ids: Sequence[str]
 ) -> Iterator[bytes]:
-    """The codec's bytes of each patient, from its list and its row. Raises EngineError for over 65,535 items.
+    """The codec's bytes of each patient, from its list, row and chart. Raises EngineError for over 65,535 items.
 
     lists and rows: (n_patients, n_columns) CSR; the entries of a row of `lists` stand best first.
     """
-    if max(np.diff(lists.indptr).max(initial=0), np.diff(rows.indptr).max(initial=0)) > 0xFFFF:
-        raise EngineError("a patient's row or list has more than 65,535 items, which the published format cannot hold")
-    width = 4 if rows.shape[1] > 0xFFFF else 2
+    lengths = [np.diff(indptr).max(initial=0) for indptr in (lists.indptr, rows.indptr, charts.indptr)]
+    if max(lengths) > 0xFFFF:
+        raise EngineError("a patient's row, list or chart has more than 65,535 items: too many for the format")
+    width = _width(rows.shape[1], charts.known)
     columns, scores = lists.indices.astype(f"<u{width}").tobytes(), lists.data.astype("<f4").tobytes()
     row_columns, row_weights = rows.indices.astype(f"<u{width}").tobytes(), rows.data.astype("<f2").tobytes()
-    list_parts, row_parts = pairwise(lists.indptr.tolist()), pairwise(rows.indptr.tolist())
+    facts, days = charts.concept.astype(f"<u{width}").tobytes(), charts.days.astype("<i2").tobytes()
+    measured = ~np.isnan(charts.value)
+    ends = np.zeros(len(measured), dtype=bool)
+    ends[charts.indptr[1:][np.diff(charts.indptr) > 0] - 1] = True
+    if (measured[:-1] & ~measured[1:] & ~ends[:-1]).any():
+        raise EngineError("the facts of a chart that have a value must be its last ones")
+    values = charts.value[measured].astype("<f4").tobytes()
+    value_ptr = np.concatenate([[0], np.cumsum(measured)])[charts.indptr]
+    starts = (pairwise(indptr.tolist()) for indptr in (lists.indptr, rows.indptr, charts.indptr, value_ptr))
+    people = zip(patient_ids, charts.age.tolist(), charts.sex.tolist(), *starts, strict=True)
     begun = _seed(version, "")
-    for patient_id, (a, b), (c, d) in zip(patient_ids, list_parts, row_parts, strict=True):
+    for patient_id, age, sex, (a, b), (c, d), (e, f), (g, h) in people:
         body = (
-            _HEADER.pack(b"RX", FORMAT, width, b - a, d - c)
+            _HEADER.pack(b"RX", FORMAT, width, b - a, d - c, f - e, h - g, age, sex)
             + columns[a * width : b * width]
             + scores[a * 4 : b * 4]
             + row_columns[c * width : d * width]
             + row_weights[c * 2 : d * 2]
+            + facts[e * width : f * width]
+            + days[e * 2 : f * 2]
+            + values[g * 4 : h * 4]
         )
         yield body + _CRC.pack(zlib.crc32(body, zlib.crc32(patient_id.encode(), begun)))
 
 
-def unpack_entry(value: bytes, version: str, patient_id: str, n_columns: int) -> Entry:
+def _width(n_columns: int, known: Known) -> int:
+    """Bytes of an id."""
+    return 4 if max(n_columns, len(known.concepts)) > 0xFFFF else 2
+
+
+def unpack_entry(value: bytes, version: str, patient_id: str, n_columns: int, n_concepts: int) -> Entry:
     """The entry that `pack_entries` packed for this version and patient. Raises StoreCorrupt for any other bytes."""
     if len(value) < _HEADER.size + _CRC.size:
         raise StoreCorrupt("a published entry is too short to be ours: publish again with `rxrec nightly`")
-    magic, written, width, n, k = _HEADER.unpack_from(value)
-    if magic != b"RX" or written != FORMAT or width not in (2, 4):
+    magic, written, width, n, k, f, v, age, sex = _HEADER.unpack_from(value)
+    if magic != b"RX" or written != FORMAT or width not in (2, 4) or v > f or sex >= len(SEXES):
         raise StoreCorrupt(f"a published entry is not in format {FORMAT}: publish again with `rxrec nightly`")
     (crc,) = _CRC.unpack_from(value, len(value) - _CRC.size)
-    expected = _HEADER.size + n * (width + 4) + k * (width + 2) + _CRC.size
+    expected = _HEADER.size + n * (width + 4) + k * (width + 2) + f * (width + 2) + v * 4 + _CRC.size
     if len(value) != expected or crc != zlib.crc32(value[: -_CRC.size], _seed(version, patient_id)):
         raise StoreCorrupt("a published entry was altered or belongs elsewhere: publish again with `rxrec nightly`")
     id_type, at = f"<u{width}", _HEADER.size
@@ -158,9 +191,12 @@ def unpack_entry(value: bytes, version: str, patient_id: str, n_columns: int) ->
 
     columns, scores = read(id_type, n).astype(np.int32), read("<f4", n)
     row_columns, row_weights = read(id_type, k).astype(np.int32), read("<f2", k).astype(np.float32)
-    if (columns >= n_columns).any() or (row_columns >= n_columns).any():
+    concept, days = read(id_type, f).astype(np.int32), read("<i2", f).astype(np.int32)
+    measured = np.full(f, np.nan, dtype=np.float32)
+    measured[f - v :] = read("<f4", v)
+    if (columns >= n_columns).any() or (row_columns >= n_columns).any() or (concept >= n_concepts).any():
         raise StoreCorrupt("a published entry names a column that its version does not have")
-    return Entry(columns, scores, row_columns, row_weights)
+    return Entry(columns, scores, row_columns, row_weights, Chart(concept, days, measured, age, SEXES[sex]))
 
 
 def _seed(version: str, patient_id: str) -> int:
@@ -169,11 +205,14 @@ def _seed(version: str, patient_id: str) -> int:
 
 def pack_release(release: Release) -> dict[str, bytes]:
     """The release as named assets. "manifest" holds the SHA-256 of every other asset and so is their seal."""
-    assets = {"columns": orjson.dumps(release.index.as_dict())}
-    for name, array in release.model.state().items():
+    assets = {"columns": orjson.dumps(release.index.as_dict()), "chart": orjson.dumps(release.known.as_dict())}
+    arrays = {f"model/{name}": array for name, array in release.model.state().items()}
+    if release.support is not None:
+        arrays |= {f"support/{name}": array for name, array in release.support.to_state().items()}
+    for name, array in arrays.items():
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
-        assets[f"model/{name}"] = buffer.getvalue()
+        assets[name] = buffer.getvalue()
     sealed = {
         "manifest": release.manifest,
         "version": release.version,
@@ -192,12 +231,18 @@ def unpack_release(version: str, assets: Mapping[str, bytes]) -> Release:
                 raise StoreCorrupt(f"asset {name} of version {version} was altered: publish again with `rxrec nightly`")
         if sealed["version"] != version:
             raise StoreCorrupt(f"the assets of version {version} belong to another version")
-        state = {
-            name.removeprefix("model/"): np.load(io.BytesIO(assets[name]), allow_pickle=False)
-            for name in sealed["sha256"]
-            if name.startswith("model/")
-        }
-        model = MODELS[sealed["model"]["name"]].from_state(sealed["model"]["parameters"], state)
-        return Release(version, sealed["manifest"], ColumnIndex.from_dict(orjson.loads(assets["columns"])), model)
+
+        def state(of: str) -> dict[str, np.ndarray]:
+            return {
+                name.removeprefix(of): np.load(io.BytesIO(assets[name]), allow_pickle=False)
+                for name in sealed["sha256"]
+                if name.startswith(of)
+            }
+
+        model = MODELS[sealed["model"]["name"]].from_state(sealed["model"]["parameters"], state("model/"))
+        support = Support.from_state(counted) if (counted := state("support/")) else None
+        index, known = orjson.loads(assets["columns"]), orjson.loads(assets["chart"])
+        columns = ColumnIndex.from_dict(index)
+        return Release(version, sealed["manifest"], columns, model, Known.from_dict(known), support)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreCorrupt(f"version {version} is not whole or not ours: publish again with `rxrec nightly`") from error

@@ -181,7 +181,7 @@ class Store:
             if value is None:
                 self._whole(self._client, version)
                 raise UnknownPatient(f"no patient of that id in version {version}")
-        return unpack_entry(value, version, patient_id, len(release.index))
+        return unpack_entry(value, version, patient_id, len(release.index), len(release.known.concepts))
 
     def _assets(self, version: str) -> dict[str, bytes]:
         return {name.decode(): asset for name, asset in self._client.hgetall(self._keys.assets(version)).items()}
@@ -310,10 +310,11 @@ class Store:
             )
         self._buckets[version] = of.buckets
         unpack_release(version, self._assets(version))
+        n_concepts = len(snapshot.release.known.concepts)
         sample = np.unique(np.linspace(0, of.patients - 1, min(SAMPLE_PATIENTS, of.patients)).astype(np.int64))
         for patient_ix, (patient_id, sent) in zip(sample, snapshot.packed(sample), strict=True):
             value = self._value(version, patient_id.encode())
-            unpack_entry(value or b"", version, patient_id, len(snapshot.release.index))
+            unpack_entry(value or b"", version, patient_id, len(snapshot.release.index), n_concepts)
             if value != sent:
                 raise StoreCorrupt(f"patient number {patient_ix:,} differs from what was sent: publish again")
 

@@ -25,6 +25,7 @@ from recommender.ingest_log import IngestLog
 from recommender.models.linear import LinearModel
 from recommender.ranking import top_n
 from recommender.records import RawEvents, RawPatients, Records
+from recommender.safety.charts import Charts, read_charts
 from recommender.settings import Settings
 from recommender.snapshot import Release, Snapshot
 
@@ -100,13 +101,20 @@ def tiny_matrix(tiny_records: Records) -> PatientMatrix:
 
 
 @pytest.fixture(scope="session")
-def tiny_snapshot(tiny_matrix: PatientMatrix) -> Callable[..., Snapshot]:
+def tiny_charts(tiny_records: Records) -> Charts:
+    """What the safety rules look at, with the eGFR of PAT-1."""
+    return read_charts(tiny_records, {"loinc:33914-3"})
+
+
+@pytest.fixture(scope="session")
+def tiny_snapshot(tiny_matrix: PatientMatrix, tiny_charts: Charts) -> Callable[..., Snapshot]:
     """`tiny_snapshot(version="v1", n=5)`: the linear model's lists of the tiny hospital, ready to publish."""
 
     def snapshot(version: str = "v1", n: int = 5) -> Snapshot:
         model = LinearModel().fit(tiny_matrix)
-        release = Release(version, {"source": "tiny", "as_of": AS_OF.isoformat()}, tiny_matrix.index, model)
-        return Snapshot(release, tiny_matrix.patient_ids, top_n(model, tiny_matrix, n), tiny_matrix.rows)
+        manifest = {"source": "tiny", "as_of": AS_OF.isoformat()}
+        release = Release(version, manifest, tiny_matrix.index, model, tiny_charts.known)
+        return Snapshot(release, tiny_matrix.patient_ids, top_n(model, tiny_matrix, n), tiny_matrix.rows, tiny_charts)
 
     return snapshot
 
@@ -124,7 +132,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Snapshot, Callable
                         event()
                     yield pair
 
-        return Interrupted(snapshot.release, snapshot.patient_ids, snapshot.top, snapshot.rows)
+        return Interrupted(snapshot.release, snapshot.patient_ids, snapshot.top, snapshot.rows, snapshot.charts)
 
     return interrupt
 

@@ -95,8 +95,23 @@ class Charts:
             np.array([SEXES.index(chart.sex)], dtype=np.uint8),
         )
 
+    @classmethod
+    def without_facts(cls, n_patients: int, known: Known | None = None) -> Charts:
+        """Charts that say nothing, not even how old anybody is."""
+        nothing = np.empty(0, dtype=np.int32)
+        age, sex = np.full(n_patients, np.nan, dtype=np.float32), np.zeros(n_patients, dtype=np.uint8)
+        indptr = np.zeros(n_patients + 1, dtype=np.int64)
+        return cls(known or Known(()), indptr, nothing, nothing, np.empty(0, dtype=np.float32), age, sex)
+
     def __len__(self) -> int:
         return len(self.indptr) - 1
+
+    def take(self, patient_ixs: np.ndarray) -> Charts:
+        counts = np.diff(self.indptr)[patient_ixs]
+        indptr = np.concatenate([[0], np.cumsum(counts)])
+        fact = np.arange(indptr[-1]) + np.repeat(self.indptr[patient_ixs] - indptr[:-1], counts)
+        parts = (self.concept[fact], self.days[fact], self.value[fact])
+        return Charts(self.known, indptr, *parts, self.age[patient_ixs], self.sex[patient_ixs])
 
     def of(self, patient_ix: int) -> Chart:
         part = slice(self.indptr[patient_ix], self.indptr[patient_ix + 1])

@@ -259,6 +259,27 @@ def _holds(parts: np.ndarray, one: int) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)
+def judge_list(
+    rules: RuleArrays,
+    known: Meanings,
+    facts: Facts,
+    missing: int,
+    allergies: np.ndarray,
+    now: np.ndarray,
+    lately: np.ndarray,
+    parts_ptr: np.ndarray,
+    parts: np.ndarray,
+    listed: np.ndarray,
+    rank: np.ndarray,
+    unchecked: np.ndarray,
+) -> None:
+    """Fill rank and unchecked (n,) uint8 of candidates listed (n,), positions in the ragged `parts`."""
+    for k in range(len(listed)):
+        of = parts[parts_ptr[listed[k]] : parts_ptr[listed[k] + 1]]
+        rank[k], unchecked[k] = judge_drug(rules, known, facts, missing, allergies, now, lately, of)
+
+
+@numba.njit(cache=True, nogil=True)
 def screen_patients(
     rules: RuleArrays,
     known: Meanings,
@@ -296,7 +317,8 @@ def screen_patients(
         )  # fmt: skip
         now, lately = np.flatnonzero(facts.running), np.flatnonzero(facts.ended & ~facts.running)
         allergies = known.allergy[chart[known.kind[chart] == 2]]
-        for k in range(list_ptr[u], list_ptr[u + 1]):
-            drug = listed[k]
-            of = parts[parts_ptr[drug] : parts_ptr[drug + 1]]
-            rank[k], unchecked[k] = judge_drug(rules, known, facts, missing, allergies, now, lately, of)
+        part = slice(list_ptr[u], list_ptr[u + 1])
+        judge_list(
+            rules, known, facts, missing, allergies, now, lately, parts_ptr, parts, listed[part], rank[part],
+            unchecked[part],
+        )  # fmt: skip

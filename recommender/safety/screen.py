@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -66,6 +67,14 @@ class Screen:
     @cached_property
     def arrays(self) -> RuleArrays:
         return rule_arrays(self.rules)
+
+    @classmethod
+    def load(cls, rules: str = "", vocabulary: str = "") -> Screen:
+        """With the shipped rules and vocabularies; `rules`: a site's own folder beside them, `vocabulary`: an imported
+        one. Raises RulesMissing, and InputError for a broken table."""
+        drugs, conditions = DrugVocabulary.load(Path(vocabulary) if vocabulary else None), ConditionVocabulary.load()
+        site = Path(rules) if rules else None
+        return cls(Rules.load(site=site, vocabulary=drugs, conditions=conditions), drugs, conditions)
 
     @cached_property
     def place(self) -> dict[str, int]:

@@ -23,7 +23,7 @@ from recommender.safety.kernel import (
     UNKNOWN,
     Facts,
     blank,
-    judge_drug,
+    judge_list,
     read_facts,
 )
 from recommender.safety.kinds import (
@@ -33,7 +33,7 @@ from recommender.safety.kinds import (
     LabRule,
     PopulationRule,
 )
-from recommender.safety.screen import Read, Screen, forbidden
+from recommender.safety.screen import Read, Screen, Tiers, forbidden
 
 Outcome = Literal["kept", "withheld", "not_checked"]
 GapKind = Literal["drug", "kind", "therapy", "allergy", "condition", "person", "lab"]
@@ -94,25 +94,28 @@ class Reading:
 
     # --- candidates --------------------------------------------------------------------------------------------------
 
-    def rank(self, drug: Column) -> tuple[int, int]:
-        """The strictest rank of what stands against a drug, and what was not checked of it, as bits of `kernel`."""
-        parts = np.array(self._parts(drug), dtype=np.int32)
-        return judge_drug(
+    def tiers(self, parts_ptr: np.ndarray, parts: np.ndarray, listed: np.ndarray) -> Tiers:
+        """What stands against each of some candidates: listed (n,), positions in what `Screen.parts` gave."""
+        found = Tiers(np.zeros(len(listed), dtype=np.uint8), np.zeros(len(listed), dtype=np.uint8))
+        judge_list(
             self._screen.arrays, self._read.meanings, self._facts, self._missing, self._allergies, self._now,
-            self._lately, parts,
+            self._lately, parts_ptr, parts, listed, found.rank, found.unchecked,
         )  # fmt: skip
+        return found
 
     def verdict(self, drug: Column) -> Verdict:
         """All that stands against a drug that the patient is not known to take."""
-        rank, unchecked = self.rank(drug)
         parts = self._parts(drug)
+        ingredients = np.array(parts, dtype=np.int32)
+        found_of_one = self.tiers(np.array([0, len(parts)]), ingredients, np.zeros(1, dtype=np.int64))
+        rank, unchecked = int(found_of_one.rank[0]), int(found_of_one.unchecked[0])
         found = dict.fromkeys((*self._against_therapy(parts), *self._against_patient(parts)))
         alerts = sorted(found, key=lambda alert: (-alert.rule.rank, alert.rule.id, alert.because))
         return Verdict(drug, rank, unchecked, tuple(alerts), tuple(self._gaps_of(drug, parts)))
 
     def therapy(self) -> tuple[Verdict, ...]:
         """What stands against what the patient takes already, drug by drug; each pair is told with its first drug."""
-        drugs = [(ix, self._concepts[ix], set(self._parts(self._concepts[ix]))) for ix in self._of_kind("drug", RUNS)]
+        drugs = [(ix, self._concepts[ix], set(self._parts(self._concepts[ix]))) for ix in self._facts_of["drug"]]
         found = []
         for number, (_, drug, parts) in enumerate(drugs):
             alerts = dict.fromkeys(self._against_patient(sorted(parts)))
@@ -153,7 +156,7 @@ class Reading:
 
     def drugs_checked(self) -> tuple[int, int]:
         """How many of the drugs that the patient takes were understood, and how many there are."""
-        drugs = self._of_kind("drug", RUNS)
+        drugs = self._facts_of["drug"]
         return sum(not self._read.meanings.vague[ix] for ix in drugs), len(drugs)
 
     # --- rules that hold ---------------------------------------------------------------------------------------------
@@ -161,10 +164,10 @@ class Reading:
     def _against_therapy(self, parts: Sequence[int]) -> Iterator[Alert]:
         arrays, facts = self._screen.arrays, self._facts
         new = [one for one in parts if not facts.running[one]]
-        for ix in self._of_kind("drug", RUNS):
+        for ix in self._facts_of["drug"]:
             name, others = self._concepts[ix].name, self._parts(self._concepts[ix])
             yield from self._between(parts, others, name)
-        for ix in self._of_kind("drug", 1):
+        for ix in self._facts_of["ended"]:
             days = self._days(ix)
             name = f"{self._concepts[ix].name} (ended {days} day{'s' if days > 1 else ''} ago)"
             over = [other for other in self._parts(self._concepts[ix]) if not facts.running[other]]
@@ -210,7 +213,7 @@ class Reading:
                 yield rule
 
     def _against_patient(self, parts: Sequence[int]) -> Iterator[Alert]:
-        for ix in self._of_kind("allergy"):
+        for ix in self._facts_of["allergy"]:
             meant = self._read.allergies[ix]
             if (
                 meant is None
@@ -251,7 +254,7 @@ class Reading:
         limit = NEVER if days is None else days
         return [
             self._concepts[ix].name
-            for ix in self._of_kind("condition")
+            for ix in self._facts_of["condition"]
             if not terms.isdisjoint(self._read.terms[ix]) and self._days(ix) + self._elapsed <= limit
         ]
 
@@ -287,14 +290,16 @@ class Reading:
     def _parts(self, drug: Column) -> tuple[int, ...]:
         return self._screen.ingredients(drug.code) if drug.kind == "drug" else ()
 
-    def _of_kind(self, kind: str, days: int | None = None) -> list[int]:
-        """Concepts of a kind on the chart; of drugs, those that go on (days RUNS), or that ended lately (1)."""
-        found = []
-        for ix, age in zip(self._chart.concept.tolist(), self._chart.days.tolist(), strict=True):
-            if self._concepts[ix].kind != kind:
-                continue
-            if days is None or (age == days == RUNS) or (days > RUNS and age > RUNS):
-                found.append(ix)
+    @cached_property
+    def _facts_of(self) -> dict[str, list[int]]:
+        """Concepts of the chart by kind; drugs that go on as "drug", those that ended lately as "ended"."""
+        found: dict[str, list[int]] = {"drug": [], "ended": [], "condition": [], "allergy": [], "observation": []}
+        for ix, days in zip(self._chart.concept.tolist(), self._chart.days.tolist(), strict=True):
+            kind = self._concepts[ix].kind
+            if kind != "drug" or days == RUNS:
+                found[kind].append(ix)
+            elif days > RUNS:
+                found["ended"].append(ix)
         return found
 
     def _days(self, concept: int) -> int:

@@ -27,6 +27,7 @@ from recommender.models.base import Model
 from recommender.models.linear import LinearModel
 from recommender.ranking import top_n
 from recommender.records import THERAPIES
+from recommender.safety.charts import Charts, Known
 from recommender.settings import Settings
 from recommender.snapshot import Release, Snapshot
 from recommender.store import Store, open_store
@@ -128,7 +129,9 @@ def ward(with_manifest: Callable[..., Snapshot]) -> Callable[..., Snapshot]:
         fitted = (model or LinearModel()).fit(matrix)
         examples = {"synthetic": True, "example_patients": [str(i) for i in ids[2:8]], "counts": {"patients": 60}}
         top = top_n(fitted, matrix, 50, of=THERAPIES, per_kind=20)
-        return with_manifest(Snapshot(Release(version, {}, index, fitted), ids, top, rows), **{**examples, **changes})
+        release = Release(version, {}, index, fitted, Known(()))
+        made = Snapshot(release, ids, top, rows, Charts.without_facts(len(ids)))
+        return with_manifest(made, **{**examples, **changes})
 
     return snapshot
 

@@ -12,6 +12,7 @@ from api.words import EN
 from recommender.features import build_matrix
 from recommender.models.linear import LinearModel
 from recommender.ranking import top_n
+from recommender.safety.charts import read_charts
 from recommender.snapshot import Release, Snapshot
 
 API = Path(__file__).parents[2] / "api"
@@ -51,9 +52,9 @@ def test_allergies_that_the_data_cannot_tell_do_not_read_as_none(client, store, 
     records = dataclasses.replace(tiny_records, allergies=tiny_records.allergies.iloc[:0])
     matrix = build_matrix(records, min_target_patients=1).plain
     model = LinearModel().fit(matrix)
-    snapshot = Snapshot(
-        Release("v2", {}, matrix.index, model), matrix.patient_ids, top_n(model, matrix, 5), matrix.rows
-    )
+    charts = read_charts(records, ())
+    release = Release("v2", {}, matrix.index, model, charts.known)
+    snapshot = Snapshot(release, matrix.patient_ids, top_n(model, matrix, 5), matrix.rows, charts)
     store.publish(with_manifest(snapshot))
     store.activate("v2")
     page = show(client, "PAT-1").text

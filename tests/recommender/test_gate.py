@@ -17,7 +17,11 @@ from recommender.loaders import load
 from recommender.models.directed import DirectedModel
 from recommender.models.popularity import PopularityModel
 from recommender.pipeline import make_snapshot
+from recommender.safety.charts import Known
+from recommender.safety.screen import Screen
 from recommender.snapshot import Release
+
+SCREEN = Screen.load()
 
 
 class ShuffledModel(DirectedModel):
@@ -63,7 +67,8 @@ class Night:
             "quality": quality_of(evaluation, model.name, "popularity", records),
             "inputs": inputs_of(records),
         }
-        snapshot = make_snapshot(records, build_matrix(records) if matrix is None else matrix, model, "v2", provenance)
+        matrix = build_matrix(records) if matrix is None else matrix
+        snapshot = make_snapshot(records, matrix, model, "v2", provenance, SCREEN)
         coverage = coverage_of(snapshot.release.index, snapshot.top)
         return {**snapshot.release.manifest, "coverage": coverage}
 
@@ -81,7 +86,7 @@ def night(tmp_path_factory):
 @pytest.fixture(scope="module")
 def served(night):
     model = DirectedModel()
-    return Release("v1", night.manifest(model), night.trial.taught.index, model)
+    return Release("v1", night.manifest(model), night.trial.taught.index, model, Known(()))
 
 
 def reasons(manifest, served, gain=None):
@@ -176,7 +181,7 @@ def group(gap, low, high, value=0.3):
 
 
 class TestByHand:
-    served = Release("v1", OLD, None, None)
+    served = Release("v1", OLD, None, None, None)
 
     def refused(self, gain=None, **parts):
         return reasons({**OLD, **parts}, self.served, gain)

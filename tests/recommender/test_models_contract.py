@@ -19,6 +19,7 @@ from recommender.models.neighbours import ItemCosineModel
 from recommender.models.patients import PatientsModel
 from recommender.models.popularity import PopularityModel
 from recommender.ranking import top_n
+from recommender.safety.charts import Known
 from recommender.snapshot import Release, pack_release, unpack_release
 
 ALL = {
@@ -85,7 +86,7 @@ class TestEveryModel:
 
     def test_published_and_read_again_it_scores_the_same_bytes(self, model, matrix):
         fitted = model.fit(matrix)
-        again = unpack_release("v1", pack_release(Release("v1", {}, matrix.index, fitted))).model
+        again = unpack_release("v1", pack_release(Release("v1", {}, matrix.index, fitted, Known(())))).model
         assert type(again) is type(fitted)
         assert again.parameters() == fitted.parameters()
         assert np.array_equal(again.score(matrix.rows), fitted.score(matrix.rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 import zlib
 from collections.abc import Callable
@@ -13,16 +14,24 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from recommender.errors import EngineError, StoreCorrupt
+from recommender.features import Column
+from recommender.safety.charts import OLDEST, SEXES, Chart, Charts, Known
 from recommender.snapshot import Entry, Snapshot, pack_entries, pack_release, unpack_entry, unpack_release
 
 NARROW, WIDE = 0xFFFF, 0x10000  # columns: the most that are written as ids of 2 bytes, and one more
+KNOWN = Known(tuple(Column(f"c:{ix}", "drug" if ix < 6 else "observation", "", "") for ix in range(10)))
+CONCEPTS = len(KNOWN.concepts)
 
 
 def packed(entry: Entry, version: str, patient_id: str, n_columns: int) -> bytes:
     lists = sparse.csr_matrix((entry.scores, entry.columns, [0, len(entry.columns)]), shape=(1, n_columns))
     rows = sparse.csr_matrix((entry.row_weights, entry.row_columns, [0, len(entry.row_columns)]), shape=(1, n_columns))
-    (value,) = pack_entries(lists, rows, version, [patient_id])
+    (value,) = pack_entries(lists, rows, Charts.of_one(KNOWN, entry.chart), version, [patient_id])
     return value
+
+
+def read(value: bytes, version: str, patient_id: str, n_columns: int) -> Entry:
+    return unpack_entry(value, version, patient_id, n_columns, CONCEPTS)
 
 
 @st.composite
@@ -30,21 +39,34 @@ def entries(draw: st.DrawFn, n_columns: int) -> Entry:
     ids = st.lists(st.integers(0, n_columns - 1), max_size=8, unique=True)
     columns, row_columns = draw(ids), sorted(draw(ids))
     floats = {width: st.floats(width=width, allow_nan=False) for width in (16, 32)}
+    concepts = sorted(draw(st.lists(st.integers(0, CONCEPTS - 1), unique=True)))
+    value = [draw(floats[32]) if KNOWN.concepts[ix].kind == "observation" else np.nan for ix in concepts]
+    days = [draw(st.integers(-1, OLDEST)) for _ in concepts]
+    age, sex = draw(st.floats(0, 130, width=32) | st.just(float("nan"))), draw(st.sampled_from(SEXES))
     return Entry(
         np.array(columns, dtype=np.int32),
         np.array([draw(floats[32]) for _ in columns], dtype=np.float32),
         np.array(row_columns, dtype=np.int32),
         np.array([draw(floats[16]) for _ in row_columns], dtype=np.float32),
+        Chart(np.array(concepts, np.int32), np.array(days, np.int32), np.array(value, np.float32), age, sex),
     )
 
 
 PATIENT_IDS = st.text(st.characters(codec="utf-8"))
-# columns 300, 1 with scores 0.5, -2; row columns 1, 2, 7 with weights 1, 0.25, 3: worked out by hand below
+# columns 300, 1 with scores 0.5, -2; row columns 1, 2, 7 with weights 1, 0.25, 3; a woman of 67.5 who takes drug 0, has
+# taken drug 2 until 14 days ago, uses drug 5 on the skin, and whose value 7 was 38.5, 12 days ago: worked out below
 EXAMPLE = Entry(
     np.array([300, 1], dtype=np.int32),
     np.array([0.5, -2], dtype=np.float32),
     np.array([1, 2, 7], dtype=np.int32),
     np.array([1, 0.25, 3], dtype=np.float32),
+    Chart(
+        np.array([0, 2, 5, 7], dtype=np.int32),
+        np.array([0, 14, -1, 12], dtype=np.int32),
+        np.array([np.nan, np.nan, np.nan, 38.5], dtype=np.float32),
+        67.5,
+        "F",
+    ),
 )
 
 
@@ -53,17 +75,24 @@ def assert_same(entry: Entry, other: Entry) -> None:
         a, b = getattr(entry, name), getattr(other, name)
         assert a.dtype == b.dtype
         assert a.tobytes() == b.tobytes()
+    for name in ("concept", "days", "value"):
+        a, b = getattr(entry.chart, name), getattr(other.chart, name)
+        assert a.dtype == b.dtype
+        assert np.array_equal(a, b, equal_nan=name == "value")
+    assert np.array_equal(entry.chart.age, other.chart.age, equal_nan=True) and entry.chart.sex == other.chart.sex
 
 
 def test_the_documented_layout() -> None:
     body = bytes.fromhex(
-        "5258 01 02 0200 0300"  # RX, format 1, ids of 2 bytes, 2 suggestions, 3 entries of the row
+        "5258 02 02 0200 0300"  # RX, format 2, ids of 2 bytes, 2 suggestions, 3 entries of the row
+        "0400 0100 00008742 01"  # 4 facts, 1 value, 67.5 years, F
         "2c01 0100 0000003f 000000c0"  # 300, 1; 0.5, -2.0
         "0100 0200 0700 003c 0034 0042"  # 1, 2, 7; 1.0, 0.25, 3.0
+        "0000 0200 0500 0700 0000 0e00 ffff 0c00 00001a42"  # 0, 2, 5, 7; 0, 14, -1, 12; 38.5
     )
     crc = zlib.crc32(body, zlib.crc32(b"v1/PAT-1"))
     assert packed(EXAMPLE, "v1", "PAT-1", NARROW) == body + struct.pack("<I", crc)
-    assert len(packed(EXAMPLE, "v1", "PAT-1", WIDE)) == len(body) + 4 + 2 * 5
+    assert len(packed(EXAMPLE, "v1", "PAT-1", WIDE)) == len(body) + 4 + 2 * 9
 
 
 @pytest.mark.parametrize("n_columns", [NARROW, WIDE])
@@ -72,7 +101,7 @@ def test_the_documented_layout() -> None:
 def test_round_trip(n_columns: int, data: st.DataObject, version: str, patient_id: str) -> None:
     entry = data.draw(entries(n_columns))
     value = packed(entry, version, patient_id, n_columns)
-    assert_same(unpack_entry(value, version, patient_id, n_columns), entry)
+    assert_same(read(value, version, patient_id, n_columns), entry)
 
 
 @pytest.mark.parametrize("n_columns", [NARROW, WIDE])
@@ -81,40 +110,41 @@ def test_any_changed_byte_is_refused(n_columns: int) -> None:
     for at in range(len(value)):
         for byte in set(range(256)) - {value[at]}:
             with pytest.raises(StoreCorrupt):
-                unpack_entry(value[:at] + bytes([byte]) + value[at + 1 :], "v1", "PAT-1", n_columns)
+                read(value[:at] + bytes([byte]) + value[at + 1 :], "v1", "PAT-1", n_columns)
 
 
 def test_any_other_length_is_refused() -> None:
     value = packed(EXAMPLE, "v1", "PAT-1", NARROW)
     for other in (*(value[:length] for length in range(len(value))), value + b"\0", value + value):
         with pytest.raises(StoreCorrupt):
-            unpack_entry(other, "v1", "PAT-1", NARROW)
+            read(other, "v1", "PAT-1", NARROW)
 
 
 @pytest.mark.parametrize(("version", "patient_id"), [("v2", "PAT-1"), ("v1", "PAT-2"), ("v1/", "PAT-1"), ("v1", "")])
 def test_the_entry_of_another_version_or_patient_is_refused(version: str, patient_id: str) -> None:
     with pytest.raises(StoreCorrupt, match="belongs elsewhere"):
-        unpack_entry(packed(EXAMPLE, "v1", "PAT-1", NARROW), version, patient_id, NARROW)
+        read(packed(EXAMPLE, "v1", "PAT-1", NARROW), version, patient_id, NARROW)
 
 
-def test_a_column_that_the_version_does_not_have_is_refused() -> None:
+def test_a_column_or_concept_that_the_version_does_not_have_is_refused() -> None:
     value = packed(EXAMPLE, "v1", "PAT-1", NARROW)
-    unpack_entry(value, "v1", "PAT-1", 301)
-    with pytest.raises(StoreCorrupt, match="column"):
-        unpack_entry(value, "v1", "PAT-1", 300)
+    unpack_entry(value, "v1", "PAT-1", 301, 8)
+    for columns, concepts in ((300, 8), (301, 7)):
+        with pytest.raises(StoreCorrupt, match="column"):
+            unpack_entry(value, "v1", "PAT-1", columns, concepts)
 
 
 @settings(deadline=None)
-@given(value=st.binary() | st.binary().map(lambda tail: b"RX\x01\x02" + tail), patient_id=PATIENT_IDS)
+@given(value=st.binary() | st.binary().map(lambda tail: b"RX\x02\x02" + tail), patient_id=PATIENT_IDS)
 def test_bytes_that_are_not_ours_are_refused(value: bytes, patient_id: str) -> None:
     with pytest.raises(StoreCorrupt):
-        unpack_entry(value, "v1", patient_id, NARROW)
+        read(value, "v1", patient_id, NARROW)
 
 
 def test_more_than_the_format_holds_is_refused() -> None:
     columns = np.arange(0x10000, dtype=np.int32)
     nothing = np.zeros(0, dtype=np.float32)
-    many = Entry(columns, columns.astype(np.float32), columns[:0], nothing)
+    many = Entry(columns, columns.astype(np.float32), columns[:0], nothing, EXAMPLE.chart)
     with pytest.raises(EngineError, match="65,535"):
         packed(many, "v1", "PAT-1", WIDE)
 
@@ -124,7 +154,8 @@ def test_a_snapshot_packs_each_patient_in_the_order_asked_for(tiny_snapshot: Cal
     pairs = dict(snapshot.packed())
     assert list(pairs) == [f"PAT-{number}" for number in range(1, 7)]
     for patient_ix, (patient_id, value) in enumerate(pairs.items()):
-        entry = unpack_entry(value, "v1", patient_id, len(snapshot.release.index))
+        release = snapshot.release
+        entry = unpack_entry(value, "v1", patient_id, len(release.index), len(release.known.concepts))
         assert_same(entry, snapshot.entry(patient_ix))
     wanted = [("PAT-5", pairs["PAT-5"]), ("PAT-2", pairs["PAT-2"])]
     assert list(snapshot.packed(np.array([4, 1]))) == wanted
@@ -132,8 +163,16 @@ def test_a_snapshot_packs_each_patient_in_the_order_asked_for(tiny_snapshot: Cal
 
 def test_a_snapshot_needs_a_list_and_a_row_for_each_patient(tiny_snapshot: Callable[..., Snapshot]) -> None:
     whole = tiny_snapshot("v1")
-    with pytest.raises(EngineError, match="one list and one row"):
-        Snapshot(whole.release, whole.patient_ids[:5], whole.top, whole.rows)
+    with pytest.raises(EngineError, match="one list, one row and one chart"):
+        Snapshot(whole.release, whole.patient_ids[:5], whole.top, whole.rows, whole.charts)
+    with pytest.raises(EngineError, match="one list, one row and one chart"):
+        Snapshot(whole.release, whole.patient_ids, whole.top, whole.rows, whole.charts.take(np.arange(5)))
+
+
+def test_a_value_that_could_not_be_told_from_another_is_refused() -> None:
+    chart = Chart(np.array([3, 7], np.int32), np.zeros(2, np.int32), np.array([1, np.nan], np.float32))
+    with pytest.raises(EngineError, match="last ones"):
+        packed(dataclasses.replace(EXAMPLE, chart=chart), "v1", "PAT-1", NARROW)
 
 
 def test_the_assets_of_another_version_are_refused(tiny_snapshot: Callable[..., Snapshot]) -> None:

@@ -35,8 +35,12 @@ def serve(store: Store, snapshot: Snapshot) -> None:
 
 
 def same(entry: Entry, other: Entry) -> bool:
-    arrays = zip(dataclasses.astuple(entry), dataclasses.astuple(other), strict=True)
-    return all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in arrays)
+    (*arrays, chart), (*others, other_chart) = dataclasses.astuple(entry), dataclasses.astuple(other)
+    pairs = zip((*arrays, *chart[:3]), (*others, *other_chart[:3]), strict=True)
+    person, other_person = (np.float32(chart[3]), chart[4]), (np.float32(other_chart[3]), other_chart[4])
+    return person == other_person and all(
+        a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in pairs
+    )
 
 
 def assert_whole(store: Store, snapshot: Snapshot) -> None:
@@ -119,9 +123,8 @@ class StoreContract:
 
     def test_a_hospital_without_patients(self, store: Store, tiny_snapshot: Make) -> None:
         one = tiny_snapshot("v1", n=0)
-        nobody = Snapshot(
-            one.release, one.patient_ids[:0], dataclasses.replace(one.top, indptr=one.top.indptr[:1]), one.rows[:0]
-        )
+        top, nobody_at_all = dataclasses.replace(one.top, indptr=one.top.indptr[:1]), np.empty(0, dtype=np.int64)
+        nobody = Snapshot(one.release, one.patient_ids[:0], top, one.rows[:0], one.charts.take(nobody_at_all))
         serve(store, nobody)
         assert store.versions()[0].patients == 0
         with pytest.raises(UnknownPatient):
@@ -359,5 +362,5 @@ class Halting(Snapshot):
 settings, whole = pickle.loads(Path(sys.argv[1]).read_bytes())
 store.CHUNK_PATIENTS = 2
 with store.open_store(settings) as publisher:
-    publisher.publish(Halting(whole.release, whole.patient_ids, whole.top, whole.rows))
+    publisher.publish(Halting(whole.release, whole.patient_ids, whole.top, whole.rows, whole.charts))
 """

@@ -47,7 +47,7 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Formulary:
-    """`version`: 16 hex digits of the file's SHA-256; "" where there is no formulary, and nothing is said of any drug."""
+    """`version`: 16 hex digits of the file's SHA-256; "" where there is none, and nothing is said of any drug."""
 
     version: str = ""
     listings: Mapping[str, Listing] = field(default_factory=dict)  # by code

@@ -14,10 +14,10 @@ ROAD = [
     {"assembly", "moments"},
     {"loaders", "features"},
     {"models"},
-    {"ranking", "support"},
+    {"ranking", "support", "formulary"},
     {"safety"},
-    {"snapshot", "evaluation", "data_quality", "balance", "feedback"},
-    {"explain", "embedded_redis", "pipeline", "store_connection", "selection", "gate"},
+    {"snapshot", "evaluation", "data_quality", "balance", "feedback", "interaction_check", "catalogue"},
+    {"explain", "embedded_redis", "pipeline", "store_connection", "selection", "gate", "offer"},
     {"store"},
 ]
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from flask import Flask
 
-from api import errors, ops, pages, recommendations
+from api import errors, feedback, ops, pages, recommendations
 from api.observe import OrjsonProvider, log_failure, observe
 from api.serving import Serving
+from recommender.feedback import FeedbackLog
 from recommender.settings import Settings
 from recommender.store import Store
 
@@ -35,10 +36,12 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.config.update(PROPAGATE_EXCEPTIONS=False, MAX_CONTENT_LENGTH=MAX_FORM_BYTES)
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}  # a tenth of a page's weight
     app.url_map.merge_slashes = False  # a redirect would repeat the path, which may hold a patient id
-    app.extensions["rxrec"] = Serving(settings or Settings.from_environment(), store)
+    settings = settings or Settings.from_environment()
+    app.extensions["rxrec"] = Serving(settings, store)
+    app.extensions["rxrec_feedback"] = FeedbackLog(settings.workdir)
     observe(app)
     errors.register(app, pages.error_page)
-    for blueprint in (recommendations.blueprint, ops.blueprint, pages.blueprint):
+    for blueprint in (recommendations.blueprint, feedback.blueprint, ops.blueprint, pages.blueprint):
         app.register_blueprint(blueprint)
     app.jinja_env.globals.update(pages.GLOBALS)
     return app

@@ -18,12 +18,14 @@ from api.observe import log_failure, request_id
 from api.words import EN
 from recommender.errors import (
     EngineError,
+    FeedbackUnavailable,
     NothingPublished,
     StoreCorrupt,
     StoreUnavailable,
     UnknownPatient,
     UnknownVersion,
 )
+from recommender.feedback import FeedbackConflict
 
 RETRY_AFTER_SECONDS = 10
 API_PATHS = ("/v1/", "/health/")
@@ -35,6 +37,10 @@ class BadParameter(EngineError):
     def __init__(self, parameter: str, message: str) -> None:
         super().__init__(message)
         self.parameter = parameter
+
+
+class UnknownTreatment(EngineError):
+    """The version being served has no treatment of that kind and code. Neither is part of the message."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,9 @@ class Kind:
 KINDS: dict[type[EngineError], Kind] = {
     BadParameter: Kind("bad-parameter", 400),
     UnknownPatient: Kind("unknown-patient", 404),
+    UnknownTreatment: Kind("unknown-treatment", 404),
+    FeedbackConflict: Kind("feedback-conflict", 409),
+    FeedbackUnavailable: Kind("feedback-unavailable", 503),
     NothingPublished: Kind("nothing-published", 503),
     StoreUnavailable: Kind("store-unavailable", 503),
     StoreCorrupt: Kind("store-corrupt", 500),
@@ -64,10 +73,11 @@ def kind_of(error: EngineError) -> Kind:
     return next((kind for cls, kind in KINDS.items() if isinstance(error, cls)), INTERNAL)
 
 
-def problem_of(error: EngineError, status: int | None = None) -> Response:
-    """The problem+json of an engine error; `status` overrides the kind's own."""
+def problem_of(error: EngineError, status: int | None = None, parameter: str = "") -> Response:
+    """The problem+json of an engine error; `status` overrides the kind's own, `parameter` is the one at fault."""
     kind = kind_of(error)
-    extra = {"parameter": error.parameter} if isinstance(error, BadParameter) else {}
+    parameter = error.parameter if isinstance(error, BadParameter) else parameter
+    extra = {"parameter": parameter} if parameter else {}
     detail = str(error) if isinstance(error, BadParameter) else EN[f"problem.{kind.slug}.detail"]
     return _problem(kind.type, EN[f"problem.{kind.slug}.title"], status or kind.status, detail, **extra)
 

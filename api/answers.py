@@ -1,25 +1,30 @@
-"""A release, one patient's entry and n in, the typed answer out: the same value behind the JSON and the page."""
+"""A desk, one patient's entry and n in, the typed answer out: the same value behind the JSON and the page."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
 
 import numpy as np
 
-from api.words import EN
+from api.words import EN, Words
 from recommender.errors import StoreCorrupt
-from recommender.explain import explain
+from recommender.explain import Reason, explain
+from recommender.offer import Candidate, Desk, Withheld
 from recommender.records import THERAPIES
+from recommender.safety.charts import OLDEST
+from recommender.safety.verdict import Alert, Gap, Outcome, Reading, Verdict
 from recommender.snapshot import Entry, Release
 
 DEFAULT_N = 10
 DEFAULT_DEPTH, DEFAULT_PER_KIND = 50, 20  # longest lists where the manifest does not state what was published
-FORMAT = "3"  # part of the ETag: raise it when the JSON of an unchanged entry changes
+FORMAT = "4"  # part of the ETag: raise it when the JSON of an unchanged entry changes
 TOLERANCE = 1e-4  # parts and score are float32 sums of the same terms in another order: far below this
+COUNTED = ("treatments", "conditions")  # blocks of reasons beside which patients are counted
+SECONDS_A_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,51 @@ class ReasonPart:
 
 
 @dataclass(frozen=True)
+class Warned:
+    """A safety rule that holds: what it says, what to do, where it comes from, and what of the chart makes it hold.
+
+    severity: "contraindicated" withholds, "serious" and "caution" warn.
+    """
+
+    rule: str
+    severity: str
+    message: str
+    management: str
+    because: str
+    source: str
+    reviewed: str
+
+
+@dataclass(frozen=True)
+class NotChecked:
+    """What could not be checked, and what would make it checkable. kind: "drug", "kind", "therapy", "allergy",
+    "condition", "person" or "lab"."""
+
+    kind: str
+    about: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """About how many patients had the treatment, and how many of them share this patient's strongest counted reason.
+
+    Texts, because small numbers are hidden ("<11") and others rounded to tens.
+    """
+
+    patients: str
+    sharing: str | None
+    shared: str | None
+
+
+@dataclass(frozen=True)
 class Item:
     """One suggestion; the contributions of `reasons`, largest first by size, add up to `score`.
 
     `probability`: the share of suggestions with such a score that began within the time that the manifest states;
-    null where that was not measured, as it is only for the first of the therapies.
+    null where that was not measured, as it is only for the first of the therapies. `outcome`: "kept", or "not_checked"
+    where nobody knows which drug it is, or it is none. `score_rank`: its rank by score alone, before what is withheld
+    was taken out and what carries a warning was moved down.
     """
 
     rank: int
@@ -47,21 +92,72 @@ class Item:
     kind: str
     group: str
     score: float
+    score_rank: int
     probability: float | None
+    outcome: Outcome
+    warnings: tuple[Warned, ...]
+    not_checked: tuple[NotChecked, ...]
+    evidence: Evidence | None
     reasons: tuple[ReasonPart, ...]
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """A drug of the same class as a withheld one that nothing serious stands against for this patient."""
+
+    code: str
+    name: str
+    group: str
+    score: float
+    warnings: tuple[Warned, ...]
+    not_checked: tuple[NotChecked, ...]
+
+
+@dataclass(frozen=True)
+class WithheldItem:
+    """What would stand on the list but for a contraindication. `beside`: the suggestion that it is contraindicated
+    with, where the chart itself speaks not against it."""
+
+    code: str
+    name: str
+    kind: str
+    group: str
+    score: float
+    score_rank: int
+    warnings: tuple[Warned, ...]
+    beside: str | None
+    alternatives: tuple[Alternative, ...]
+
+
+@dataclass(frozen=True)
+class CurrentDrug:
+    """A drug that the patient takes, with what stands against it; a pair is told with the first of its two drugs."""
+
+    code: str
+    name: str
+    warnings: tuple[Warned, ...]
+
+
+@dataclass(frozen=True)
 class Safety:
-    """What was checked: nothing, in this version of the API, whatever a manifest may say."""
+    """What was checked, by which rules of which days, and how many of the current drugs were understood."""
 
     checked: bool
     statement: str
+    rules: int
+    rules_version: str
+    rules_reviewed: str
+    drugs_understood: int
+    drugs_on_chart: int
 
 
 @dataclass(frozen=True)
 class Answer:
-    """`kinds`: those that were asked for. `message` says in words why `items` is empty, and is null otherwise."""
+    """`kinds`: those that were asked for. `message` says in words why `items` is empty, and is null otherwise.
+
+    `not_checked`: what of the chart could not be read by the rules, whatever the drug. `current_therapy`: every drug
+    that the patient is known to take, with the warnings that are there already.
+    """
 
     patient_id: str
     kinds: tuple[str, ...]
@@ -70,7 +166,10 @@ class Answer:
     data_as_of: str
     synthetic: bool
     safety: Safety
+    not_checked: tuple[NotChecked, ...]
     items: tuple[Item, ...]
+    withheld: tuple[WithheldItem, ...]
+    current_therapy: tuple[CurrentDrug, ...]
     message: str | None
 
 
@@ -84,16 +183,34 @@ def longest(release: Release, kinds: Collection[str]) -> int:
     return int(release.manifest.get("per_kind", DEFAULT_PER_KIND))
 
 
-def answer(release: Release, entry: Entry, patient_id: str, n: int, kinds: tuple[str, ...] = THERAPIES) -> Answer:
-    """The n best suggestions of `kinds` with their exact reasons; n is at most `longest(release, kinds)`.
+def answer(
+    desk: Desk,
+    entry: Entry,
+    patient_id: str,
+    n: int,
+    kinds: tuple[str, ...] = THERAPIES,
+    *,
+    now: datetime | None = None,
+) -> Answer:
+    """The n best suggestions of `kinds`, screened; n is at most `longest(release, kinds)`.
 
     Raises StoreCorrupt when a score is not the sum of its parts.
     """
-    scored = zip(entry.columns.tolist(), entry.scores.tolist(), strict=True)
-    asked = [(column_ix, score) for column_ix, score in scored if release.index.columns[column_ix].kind in kinds]
+    release = desk.release
+    reading = desk.reading(entry.chart, elapsed=elapsed_days(release, now))
+    return answer_of(desk, entry, reading, patient_id, n, kinds)
+
+
+def answer_of(
+    desk: Desk, entry: Entry, reading: Reading, patient_id: str, n: int, kinds: tuple[str, ...] = THERAPIES
+) -> Answer:
+    """The same, of a chart that has been read."""
+    release, manifest = desk.release, desk.release.manifest
+    offer = desk.offer(entry, reading, n, kinds)
     likely = _likely(release, entry)
-    items = tuple(_item(release, entry, rank, *one, likely.get(one[0])) for rank, one in enumerate(asked[:n], start=1))
-    manifest = release.manifest
+    items = tuple(
+        _item(release, entry, rank, one, likely.get(one.column_ix)) for rank, one in enumerate(offer.items, start=1)
+    )
     return Answer(
         patient_id=patient_id,
         kinds=kinds,
@@ -101,24 +218,44 @@ def answer(release: Release, entry: Entry, patient_id: str, n: int, kinds: tuple
         created=str(manifest.get("created", "")),
         data_as_of=str(manifest.get("as_of", "")),
         synthetic=manifest.get("synthetic") is True,
-        safety=safety(manifest),
+        safety=safety(desk, offer.drugs_checked),
+        not_checked=_gaps(offer.gaps),
         items=items,
-        message=None if items else _why_empty(release, entry, kinds),
+        withheld=tuple(_withheld(release, one) for one in offer.withheld),
+        current_therapy=tuple(_current(one) for one in offer.therapy),
+        message=None if items else _why_empty(release, entry, kinds, bool(offer.withheld)),
     )
 
 
-def safety(manifest: Mapping[str, Any]) -> Safety:
-    """Fails closed: without a statement, or with one that claims a check, the answer is still `checked: false`."""
-    stated = manifest.get("safety")
-    statement = stated.get("statement") if isinstance(stated, Mapping) and stated.get("checked") is False else None
-    return Safety(checked=False, statement=str(statement or EN["safety.default"]))
+def elapsed_days(release: Release, now: datetime | None = None) -> int:
+    """Days since the charts were read, so that a value ages though no new night came. An unknown time is long ago."""
+    try:
+        created = datetime.fromisoformat(str(release.manifest["created"]))
+        passed = ((now or datetime.now(UTC)) - created).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return OLDEST
+    return min(OLDEST, max(0, int(passed // SECONDS_A_DAY)))
 
 
-def etag(release: Release, entry: Entry, n: int, kinds: Collection[str] = THERAPIES) -> str:
-    """A weak ETag's value: the same for the same version, entry, n and kinds, in every process."""
-    digest = hashlib.sha256("\0".join((FORMAT, release.version, str(n), *kinds)).encode())
-    for array in (entry.columns, entry.scores, entry.row_columns, entry.row_weights):
+def safety(desk: Desk, drugs: tuple[int, int] = (0, 0)) -> Safety:
+    """Which rules every list is screened by. `drugs`: understood, and all."""
+    rules = desk.screen.rules
+    counted = sum(count for family, count in rules.counts.items() if family != "pairs")
+    newest = rules.reviewed[1].isoformat()
+    statement = Words()("safety.statement", rules=f"{counted:,}", date=newest)
+    return Safety(True, statement, counted, rules.version, newest, *drugs)
+
+
+def etag(desk: Desk, entry: Entry, n: int, kinds: Collection[str] = THERAPIES, *, now: datetime | None = None) -> str:
+    """A weak ETag's value: the same for the same version, rules, day, entry, n and kinds, in every process."""
+    elapsed = elapsed_days(desk.release, now)
+    told = (FORMAT, desk.release.version, desk.screen.rules.version, str(desk.cost), str(elapsed), str(n), *kinds)
+    digest = hashlib.sha256("\0".join(told).encode())
+    chart = entry.chart
+    arrays = (entry.columns, entry.scores, entry.row_columns, entry.row_weights, chart.concept, chart.days, chart.value)
+    for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes() + b"\0")
+    digest.update(f"{chart.age} {chart.sex}".encode())
     return digest.hexdigest()[:32]
 
 
@@ -131,22 +268,91 @@ def _likely(release: Release, entry: Entry) -> dict[int, float]:
     return dict(zip(entry.columns[therapies].tolist(), found.tolist(), strict=True))
 
 
-def _item(release: Release, entry: Entry, rank: int, column_ix: int, score: float, probability: float | None) -> Item:
-    column = release.index.columns[column_ix]
-    reasons = tuple(
-        ReasonPart(r.column.code, r.column.name, r.column.kind, r.block, r.contribution)
-        for r in explain(release, entry, column_ix)
-    )
+def _item(release: Release, entry: Entry, rank: int, one: Candidate, probability: float | None) -> Item:
+    column = release.index.columns[one.column_ix]
+    reasons = explain(release, entry, one.column_ix)
     # an entry read with another model's release would pass every checksum and still explain the wrong drug
-    if not abs(math.fsum(r.contribution for r in reasons) - score) <= TOLERANCE * max(1.0, abs(score)):
+    if not abs(math.fsum(r.contribution for r in reasons) - one.score) <= TOLERANCE * max(1.0, abs(one.score)):
         raise StoreCorrupt("a published score is not the sum of its reasons: publish again with `rxrec nightly`")
-    return Item(rank, column.code, column.name, column.kind, column.group, score, probability, reasons)
+    return Item(
+        rank=rank,
+        code=column.code,
+        name=column.name,
+        kind=column.kind,
+        group=column.group,
+        score=one.score,
+        score_rank=one.place,
+        probability=probability,
+        outcome=one.verdict.outcome,
+        warnings=_warnings(one.verdict.alerts),
+        not_checked=_gaps(one.verdict.gaps),
+        evidence=_evidence(release, one.column_ix, reasons),
+        reasons=tuple(
+            ReasonPart(r.column.code, r.column.name, r.column.kind, r.block, r.contribution) for r in reasons
+        ),
+    )
 
 
-def _why_empty(release: Release, entry: Entry, kinds: Collection[str]) -> str:
+def _evidence(release: Release, column_ix: int, reasons: Sequence[Reason]) -> Evidence | None:
+    if release.support is None:
+        return None
+    target = int(release.index.target_of_column[column_ix])
+    patients = release.support.had(target).text
+    strongest = next((r for r in reasons if r.block in COUNTED and r.contribution > 0), None)
+    if strongest is None:
+        return Evidence(patients, None, None)
+    return Evidence(patients, release.support.together(strongest.column_ix, target).text, strongest.column.name)
+
+
+def _warnings(alerts: Sequence[Alert]) -> tuple[Warned, ...]:
+    return tuple(
+        Warned(
+            rule=alert.rule.id,
+            severity=alert.rule.severity,
+            message=alert.rule.message,
+            management=alert.rule.management,
+            because=alert.because,
+            source=alert.rule.source,
+            reviewed=alert.rule.reviewed.isoformat(),
+        )
+        for alert in alerts
+    )
+
+
+def _gaps(gaps: Sequence[Gap]) -> tuple[NotChecked, ...]:
+    return tuple(NotChecked(gap.kind, gap.about, gap.mend) for gap in gaps)
+
+
+def _withheld(release: Release, one: Withheld) -> WithheldItem:
+    column = release.index.columns[one.candidate.column_ix]
+    beside = None if one.beside is None else release.index.columns[one.beside].name
+    return WithheldItem(
+        code=column.code,
+        name=column.name,
+        kind=column.kind,
+        group=column.group,
+        score=one.candidate.score,
+        score_rank=one.candidate.place,
+        warnings=_warnings(one.candidate.verdict.alerts),
+        beside=beside,
+        alternatives=tuple(_alternative(release, other) for other in one.alternatives),
+    )
+
+
+def _alternative(release: Release, one: Candidate) -> Alternative:
+    column, verdict = release.index.columns[one.column_ix], one.verdict
+    warnings, gaps = _warnings(verdict.alerts), _gaps(verdict.gaps)
+    return Alternative(column.code, column.name, column.group, one.score, warnings, gaps)
+
+
+def _current(one: Verdict) -> CurrentDrug:
+    return CurrentDrug(one.drug.code, one.drug.name, _warnings(one.alerts))
+
+
+def _why_empty(release: Release, entry: Entry, kinds: Collection[str], withheld: bool) -> str:
     targets = release.index.targets_of(kinds)
     if not len(targets):
         return EN["empty.no_such_kind"]
     if np.isin(targets, entry.row_columns).all():
         return EN["empty.all_on_record"]
-    return EN["empty.not_scored"]
+    return EN["empty.withheld"] if withheld else EN["empty.not_scored"]

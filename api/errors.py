@@ -20,6 +20,7 @@ from recommender.errors import (
     EngineError,
     FeedbackUnavailable,
     NothingPublished,
+    RulesMissing,
     StoreCorrupt,
     StoreUnavailable,
     UnknownPatient,
@@ -62,6 +63,7 @@ KINDS: dict[type[EngineError], Kind] = {
     FeedbackConflict: Kind("feedback-conflict", 409),
     FeedbackUnavailable: Kind("feedback-unavailable", 503),
     NothingPublished: Kind("nothing-published", 503),
+    RulesMissing: Kind("rules-missing", 503),
     StoreUnavailable: Kind("store-unavailable", 503),
     StoreCorrupt: Kind("store-corrupt", 500),
     UnknownVersion: Kind("store-corrupt", 500),  # the pointer names a version that the store does not hold

@@ -19,7 +19,7 @@ from api.recommendations import checked_kinds, checked_n
 from api.serving import serving
 from api.words import Words
 from recommender.errors import EngineError, UnknownPatient
-from recommender.snapshot import Release
+from recommender.offer import Desk
 
 LENGTHS = (10, 20)  # what a page can hold within its weight, however long the charts
 
@@ -32,7 +32,7 @@ GLOBALS: dict[str, Any] = {"t": words, "short_id": short_id, "default_n": DEFAUL
 def start() -> Response:
     """Search, what this is, and what is being served."""
     try:
-        return _page("start.html", release=serving().release())
+        return _page("start.html", desk=serving().desk())
     except EngineError as error:
         return _state(error)
 
@@ -50,17 +50,18 @@ def patient() -> Response:
     if not patient_id:
         return _start_with("no-id", 400)
     try:
-        release, entry = serving().patient(patient_id)
+        desk, entry = serving().patient(patient_id)
+        release = desk.release
         kinds = checked_kinds(request.form.getlist("kind"))
         n = checked_n(request.form.get("n", str(DEFAULT_N)), longest(release, kinds))
-        answered = answer(release, entry, patient_id, n, kinds)
+        answered = answer(desk, entry, patient_id, n, kinds)
     except UnknownPatient:
         return _start_with("unknown-patient", 404)
     except EngineError as error:
         return _state(error, patient_id=patient_id)
     return _page(
         "patient.html",
-        release=release,
+        desk=desk,
         answer=answered,
         chart=chart(release, entry, words),
         suggestions=suggestions(answered, words),
@@ -89,20 +90,20 @@ def _state(error: EngineError, patient_id: str = "") -> Response:
 
 def _start_with(state: str, status: int) -> Response:
     try:
-        return _page("start.html", status=status, release=serving().release(), state=state)
+        return _page("start.html", status=status, desk=serving().desk(), state=state)
     except EngineError as error:
         return _state(error)
 
 
-def _page(template: str, *, status: int = 200, release: Release | None = None, **values: Any) -> Response:
-    if release is not None:
-        values |= {"release": release, "served": _served(release)}
+def _page(template: str, *, status: int = 200, desk: Desk | None = None, **values: Any) -> Response:
+    if desk is not None:
+        values |= {"release": desk.release, "served": _served(desk)}
     return make_response(render_template(template, **values), status)
 
 
-def _served(release: Release) -> dict[str, Any]:
+def _served(desk: Desk) -> dict[str, Any]:
     """What every page says of the version being served."""
-    manifest = release.manifest
+    release, manifest = desk.release, desk.release.manifest
     counts, as_of = manifest.get("counts", {}), str(manifest.get("as_of", ""))
     synthetic = manifest.get("synthetic") is True
     model = manifest.get("model", {})
@@ -117,7 +118,7 @@ def _served(release: Release) -> dict[str, Any]:
         "examples": list(manifest.get("example_patients", ()))[:8] if synthetic else [],
         "patients": f"{counts['patients']:,}" if "patients" in counts else "",
         "suggestable": f"{len(release.index.targets):,}",
-        "safety": safety(manifest),
+        "safety": safety(desk),
         "model": model.get("description") or model.get("name") or release.model.name,
         "quality": quality_in_words(manifest, words),
     }

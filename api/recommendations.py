@@ -18,14 +18,14 @@ blueprint = Blueprint("recommendations", __name__, url_prefix="/v1")
 def of_patient(patient_id: str) -> Response:
     """200 with the list, 304 when the caller's ETag still holds; see docs/api.md for the problems."""
     wanted = request.args.get("n", str(DEFAULT_N))
-    release, entry = serving().patient(patient_id)
+    desk, entry = serving().patient(patient_id)
     kinds = checked_kinds(request.args.getlist("kind"))
-    n = checked_n(wanted, longest(release, kinds))
-    tag = etag(release, entry, n, kinds)
+    n = checked_n(wanted, longest(desk.release, kinds))
+    tag = etag(desk, entry, n, kinds)
     if request.if_none_match.contains_weak(tag):
         response = Response(status=304)
     else:
-        response = jsonify(answer(release, entry, patient_id, n, kinds))
+        response = jsonify(answer(desk, entry, patient_id, n, kinds))
     response.set_etag(tag, weak=True)
     return response
 

@@ -1,13 +1,16 @@
-"""A store in, (release, entry) of one version out: what every route reads a patient through."""
+"""A store and safety rules in, the desk and a patient's entry of one version out: what every route reads through."""
 
 from __future__ import annotations
 
 import atexit
 import threading
+from functools import cached_property
 
 from flask import current_app
 
-from recommender.errors import UnknownVersion
+from recommender.errors import InputError, RulesMissing, UnknownVersion
+from recommender.offer import Desk
+from recommender.safety.screen import Screen
 from recommender.settings import Settings
 from recommender.snapshot import Entry, Release
 from recommender.store import Store, open_store
@@ -15,34 +18,42 @@ from recommender.store import Store, open_store
 RELEASES_HELD = 2  # the one being served, and the one before it for requests that have begun with it
 
 
-class ReleaseCache:
+class DeskCache:
     """Each process's copy of the releases being served: loaded when the pointer names a new one, never in between."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store, self._settings = store, settings
         self._lock = threading.Lock()
-        self._held: tuple[Release, ...] = ()  # newest first; replaced whole, so that it can be read without the lock
+        self._held: tuple[Desk, ...] = ()  # newest first; replaced whole, so that it can be read without the lock
 
-    def current(self) -> Release:
+    @cached_property
+    def screen(self) -> Screen:
+        """The safety rules, read once a process. Raises RulesMissing, also for broken ones: then no list is served."""
+        try:
+            return Screen.load(self._settings.rules, self._settings.vocabulary)
+        except InputError as error:
+            raise RulesMissing(str(error)) from error
+
+    def current(self) -> Desk:
         """The release that the pointer names now. One read of the pointer; raises what the store raises."""
         try:
             return self._named(self._store.current())
         except UnknownVersion:  # replaced and retired since the pointer was read: only then look again
             return self._named(self._store.current())
 
-    def _named(self, version: str) -> Release:
+    def _named(self, version: str) -> Desk:
         found = self._find(version)
         if found:
             return found
         with self._lock:  # one thread loads; the others wait for it rather than load the same megabytes
             found = self._find(version)
             if not found:
-                found = self._store.release(version)
+                found = Desk(self._store.release(version), self.screen, self._settings.interaction_cost)
                 self._held = (found, *self._held)[:RELEASES_HELD]
         return found
 
-    def _find(self, version: str) -> Release | None:
-        return next((release for release in self._held if release.version == version), None)
+    def _find(self, version: str) -> Desk | None:
+        return next((desk for desk in self._held if desk.release.version == version), None)
 
 
 class Serving:
@@ -51,22 +62,27 @@ class Serving:
     def __init__(self, settings: Settings, store: Store | None) -> None:
         self._settings = settings
         self._handed_in = store is not None
-        self._open = (store, ReleaseCache(store)) if store is not None else None
+        self._open = (store, DeskCache(store, settings)) if store is not None else None
         self._lock = threading.Lock()
 
-    def release(self) -> Release:
-        """The release being served. Raises NothingPublished, StoreUnavailable or StoreCorrupt."""
+    def desk(self) -> Desk:
+        """The release being served and the rules. Raises NothingPublished, StoreUnavailable, StoreCorrupt or
+        RulesMissing."""
         return self._opened()[1].current()
 
-    def patient(self, patient_id: str) -> tuple[Release, Entry]:
-        """One version's release and this patient's entry in it. Raises UnknownPatient and what `release` raises."""
+    def release(self) -> Release:
+        """The release being served. Raises what `desk` raises."""
+        return self.desk().release
+
+    def patient(self, patient_id: str) -> tuple[Desk, Entry]:
+        """The desk and this patient's entry of its version. Raises UnknownPatient and what `desk` raises."""
         store, cache = self._opened()
-        release = cache.current()
+        desk = cache.current()
         try:
-            return release, store.entry(release, patient_id)
+            return desk, store.entry(desk.release, patient_id)
         except UnknownVersion:  # retired since the pointer was read: only then look again
-            release = cache.current()
-            return release, store.entry(release, patient_id)
+            desk = cache.current()
+            return desk, store.entry(desk.release, patient_id)
 
     def close(self) -> None:
         """Close the store if it was opened here; the next request would open it anew."""
@@ -75,11 +91,11 @@ class Serving:
                 self._open[0].close()
                 self._open = None
 
-    def _opened(self) -> tuple[Store, ReleaseCache]:
+    def _opened(self) -> tuple[Store, DeskCache]:
         with self._lock:
             if self._open is None:
                 store = open_store(self._settings)
-                self._open = (store, ReleaseCache(store))
+                self._open = (store, DeskCache(store, self._settings))
                 atexit.register(self.close)
             return self._open
 

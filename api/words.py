@@ -54,7 +54,8 @@ EN: dict[str, str] = {
     "from the list is not advised against.",
     # safety: a state of its own
     "safety.unchecked": "Not safety-checked",
-    "safety.default": "No suggestion was checked for interactions, allergies or contraindications.",
+    "safety.statement": "Checked against {rules} rules, reviewed up to {date}: interactions, allergies, duplicate "
+    "therapy, conditions, pregnancy, age and laboratory limits. Doses and what is not on the chart are not checked.",
     "safety.todo": "Check each one as you would any order.",
     "item.unchecked": "not checked",
     # patient page
@@ -131,6 +132,7 @@ EN: dict[str, str] = {
     "empty.heading": "Nothing to suggest",
     "empty.no_such_kind": "This version suggests no treatment of the kind that was asked for.",
     "empty.all_on_record": "Every treatment that could be suggested is already on this patient’s record.",
+    "empty.withheld": "Every treatment that would be suggested is withheld by a safety rule.",
     "empty.not_scored": "The model could score no treatment beyond those already on this patient’s record.",
     "empty.todo": "This is not advice against any treatment.",
     # states of the pages
@@ -147,6 +149,9 @@ EN: dict[str, str] = {
     "state.store-corrupt": "This version cannot be trusted, so it is not shown",
     "state.store-corrupt.todo": "What the store holds does not match what was published. Whoever runs this system "
     "should publish again: rxrec nightly",
+    "state.rules-missing": "No list is shown: the safety rules are missing",
+    "state.rules-missing.todo": "Nothing could be checked. Whoever runs this system finds the reason in its log and with: "
+    "rxrec rules check",
     "state.internal": "Something went wrong on our side",
     "state.internal.todo": "The fault was logged. Try again; if it stays, report the request id below.",
     "state.not-found": "There is no page at this address",
@@ -179,6 +184,9 @@ EN: dict[str, str] = {
     "problem.nothing-published.detail": "No version is being served yet: run `rxrec nightly` first.",
     "problem.store-unavailable.title": "Store unavailable",
     "problem.store-unavailable.detail": "The store does not answer; what was published is untouched. Try again later.",
+    "problem.rules-missing.title": "No safety rules",
+    "problem.rules-missing.detail": "The safety rules are missing or broken, so no list is served: nothing would be "
+    "checked. Whoever runs this server finds the reason in its log and with `rxrec rules check`.",
     "problem.store-corrupt.title": "Published data cannot be trusted",
     "problem.store-corrupt.detail": "What the store holds does not match what was published, so no list is given: "
     "publish again with `rxrec nightly`.",

@@ -12,6 +12,7 @@ from recommender.snapshot import Entry, Release
 class Reason:
     """One thing known of the patient, the block of the chart it stands in, and what it adds to the score."""
 
+    column_ix: int
     column: Column
     block: str
     contribution: float
@@ -22,7 +23,9 @@ def explain(release: Release, entry: Entry, column_ix: int) -> tuple[Reason, ...
     target = int(release.index.target_of_column[column_ix])
     parts = release.model.contributions(entry.row_columns, entry.row_weights, target)
     reasons = [
-        Reason(release.index.columns[part.column_ix], release.index.block_of(part.column_ix), part.value)
+        Reason(
+            part.column_ix, release.index.columns[part.column_ix], release.index.block_of(part.column_ix), part.value
+        )
         for part in parts
     ]
     return tuple(sorted(reasons, key=lambda r: (-abs(r.contribution), r.column.kind, r.column.code)))

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -95,6 +95,11 @@ class ColumnIndex:
     def n_plain(self) -> int:
         """How many columns come before those that say the same anew (DERIVED): all of the plain ones."""
         return min([b.start for b in self.blocks if b.name in DERIVED], default=len(self))
+
+    @cached_property
+    def place(self) -> dict[tuple[str, str], int]:
+        """(kind, code) -> the column."""
+        return {(column.kind, column.code): ix for ix, column in enumerate(self.columns)}
 
     @cached_property
     def target_kinds(self) -> tuple[str, ...]:
@@ -201,15 +206,33 @@ def build_matrix(
     """
     at = now(records) if moments is None else moments
     treated = _treated(records)  # (n_concepts,) patients
-    kind = records.concepts["kind"].to_numpy()
     named = np.flatnonzero(treated)
-    targets = np.flatnonzero((treated[named] >= min_target_patients) & np.isin(kind[named], list(kinds)))
+    suggestable = np.isin(records.concepts["kind"].to_numpy()[named], list(kinds))
+    targets = np.flatnonzero((treated[named] >= min_target_patients) & suggestable)
     if not len(targets):
         raise TrainingError(
             f"no treatment ({', '.join(kinds)}) was given to {min_target_patients} or more of the "
             f"{records.n_patients:,} patients, so there is nothing to learn a suggestion from"
         )
-    common = named[(treated[named] >= min_target_patients) & (kind[named] == "drug")]
+    rows, columns, blocks = chart_rows(records, at, min_target_patients, hidden)
+    index = ColumnIndex(tuple(columns), tuple(blocks), targets.astype(np.int32))
+    ids = records.patients["patient_id"].to_numpy(dtype=object)[at.patient_ix]
+    began = None if moments is None else _began(records, at, named[targets])
+    later = began if began is None else _new(began, sparse.csr_matrix(rows[:, targets]))
+    return PatientMatrix(rows, index, ids, later, began)
+
+
+def chart_rows(
+    records: Records, at: Moments, min_patients: int, hidden: np.ndarray | None = None
+) -> tuple[sparse.csr_matrix, list[Column], list[Block]]:
+    """The rows of a matrix (n_moments, n_columns), what its columns mean, and its blocks, treatments first.
+
+    min_patients: a drug that fewer had has no column among the derived ones.
+    """
+    treated = _treated(records)
+    kind = records.concepts["kind"].to_numpy()
+    named = np.flatnonzero(treated)
+    common = named[(treated[named] >= min_patients) & (kind[named] == "drug")]
     parts: list[sparse.csr_matrix] = []
     columns: list[Column] = []
     blocks: list[Block] = []
@@ -238,11 +261,7 @@ def build_matrix(
 
     rows = sparse.hstack(parts, format="csr", dtype=np.float32)
     rows.sort_indices()
-    index = ColumnIndex(tuple(columns), tuple(blocks), targets.astype(np.int32))
-    ids = records.patients["patient_id"].to_numpy(dtype=object)[at.patient_ix]
-    began = None if moments is None else _began(records, at, named[targets])
-    later = began if began is None else _new(began, parts[0][:, targets])
-    return PatientMatrix(sparse.csr_matrix(rows), index, ids, later, began)
+    return sparse.csr_matrix(rows), columns, blocks
 
 
 @dataclass(frozen=True)
@@ -343,8 +362,11 @@ def _drug_classes(records: Records) -> _Groups:
     return _groups([(c.group,) if c.kind == "drug" and c.group else () for c in concepts], str)
 
 
+_shipped_conditions = cache(ConditionVocabulary.load)
+
+
 def _condition_groups(records: Records) -> _Groups:
-    vocabulary = ConditionVocabulary.load()
+    vocabulary = _shipped_conditions()
     concepts = records.concepts[["kind", "code"]].itertuples(index=False)
     return _groups([vocabulary.groups(c.code) if c.kind == "condition" else () for c in concepts], vocabulary.name)
 

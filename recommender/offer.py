@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from recommender.features import PatientMatrix
-from recommender.ranking import top_n
+from recommender.ranking import DEPTH, PER_KIND, SPARE, top_n, within_depth
 from recommender.records import THERAPIES
 from recommender.safety.charts import Chart, Known
 from recommender.safety.kernel import CONTRAINDICATED
@@ -115,15 +115,19 @@ class Desk:
         items = tuple(candidate(place) for place in on_list.tolist())
         return Offer(items, tuple(withheld), reading.therapy(), reading.gaps, reading.drugs_checked())
 
-    def live(self, row_columns: np.ndarray, row_weights: np.ndarray, chart: Chart, n: int, per_kind: int) -> Entry:
-        """The entry that the night would have published for such a row: the same scores, the same order.
-
-        row_columns (k,) int32 ascending, row_weights (k,) float32. n: so many therapies, and per_kind of each kind.
+    def live(
+        self, row_columns: np.ndarray, row_weights: np.ndarray, chart: Chart, known: Known, elapsed: int = 0
+    ) -> tuple[Entry, Reading]:
+        """The entry that the night would have published for such a row and chart: the same list, the same scores; and
+        its chart, read. row_columns (k,) int32 ascending, row_weights (k,) float32.
         """
         row = sparse.csr_matrix((row_weights, row_columns, [0, len(row_columns)]), shape=(1, len(self.release.index)))
         one = PatientMatrix(row, self.release.index, np.array([""], dtype=object))
-        top = top_n(self.release.model, one, n, of=THERAPIES, per_kind=per_kind)
-        return Entry(top.columns, top.scores, row_columns, row_weights, chart)
+        top = top_n(self.release.model, one, DEPTH + SPARE, of=THERAPIES, per_kind=PER_KIND)
+        reading = self.reading(chart, known, elapsed)
+        tiers = reading.tiers(*self._parts, top.columns)
+        top = top.where(within_depth(top, self.release.index, tiers.rank < CONTRAINDICATED, DEPTH, PER_KIND))
+        return Entry(top.columns, top.scores, row_columns, row_weights, chart), reading
 
     def _scores(self, entry: Entry) -> np.ndarray:  # (n_targets,) float32, NaN where it cannot be scored or is taken
         shape = (1, len(self.release.index))

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numba
 import numpy as np
 
 from recommender.balance import balanced
 from recommender.features import ColumnIndex, PatientMatrix, build_matrix
+from recommender.feedback import FeedbackUse, learned
 from recommender.models.base import Model
 from recommender.moments import moments_of_visits, now, usual_hours
-from recommender.ranking import TopN, top_n
+from recommender.ranking import DEPTH, PER_KIND, SPARE, TopN, top_n, within_depth
 from recommender.records import THERAPIES, TREATMENT_KINDS, Records
 from recommender.safety.charts import Charts, read_charts
 from recommender.safety.kernel import CONTRAINDICATED, DRUG
@@ -23,10 +23,6 @@ from recommender.safety.kinds import RANK
 from recommender.safety.screen import Screen
 from recommender.snapshot import Release, Snapshot
 from recommender.support import count_support
-
-DEPTH = 50  # therapies published for each patient that nothing forbids
-PER_KIND = 20  # suggestions published of each kind at least, so that one kind can be asked for
-SPARE = 30  # ranked beyond DEPTH, to fill the places of what the screen withholds
 
 
 def make_snapshot(
@@ -38,12 +34,14 @@ def make_snapshot(
     screen: Screen,
     *,
     balance: str = "",
+    feedback: FeedbackUse | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Snapshot:
     """Fit `model`, rank every patient's suggestions and screen them. `matrix`: what is known today, from `records`.
 
     A model that foresees what begins after a moment is fitted on the visits of the past, any other on `matrix` itself;
     `balance`: by which groups of patients the examples are weighted (`balance.balanced`), "" for none.
+    `feedback`: what clinicians made of earlier suggestions, and how the examples learn from it; None: not at all.
     `provenance` (where from, when, how good) joins the manifest as it is. `progress` is told the patients newly scored.
     """
     matrix = model.reads(matrix)
@@ -51,7 +49,8 @@ def make_snapshot(
     taught = matrix
     if model.needs_later:
         taught = model.reads(build_matrix(records, kinds=matrix.index.target_kinds, moments=moments))
-    fitted = model.fit(balanced(taught, records, balance, moments.patient_ix, moments.known_until))
+    taught = balanced(taught, records, balance, moments.patient_ix, moments.known_until)
+    fitted = model.fit(learned(taught, moments.known_until, moments.followed_until, feedback or FeedbackUse()))
     top = top_n(fitted, matrix, DEPTH + SPARE, of=THERAPIES, per_kind=PER_KIND, progress=progress)
     charts = read_charts(records, screen.observed)
     top, found = screened(screen, charts, matrix.index, top)
@@ -74,10 +73,7 @@ def screened(screen: Screen, charts: Charts, index: ColumnIndex, top: TopN) -> t
     What is withheld stays in the list, so that it can be shown and screened again when the chart has changed.
     """
     tiers = screen.tiers(screen.read(charts.known), charts, index.columns, top.indptr, top.columns)
-    kind = np.array([TREATMENT_KINDS.index(c.kind) if c.kind in TREATMENT_KINDS else -1 for c in index.columns])
-    therapy = np.isin(kind, [TREATMENT_KINDS.index(name) for name in THERAPIES])
-    stays = _wanted(top.indptr, top.columns, tiers.rank, kind, therapy, DEPTH, PER_KIND, len(TREATMENT_KINDS))
-    indptr = np.concatenate([[0], np.cumsum(stays)])[top.indptr]
+    stays = within_depth(top, index, tiers.rank < CONTRAINDICATED, DEPTH, PER_KIND)
     drug = np.array([column.kind == "drug" for column in index.columns])[top.columns]
     rules = screen.rules
     found = {
@@ -89,31 +85,7 @@ def screened(screen: Screen, charts: Charts, index: ColumnIndex, top: TopN) -> t
         "by_severity": {name: int((tiers.rank[stays] == rank).sum()) for name, rank in RANK.items()},
         "not_checked": int((drug[stays] & (tiers.unchecked[stays] & DRUG > 0)).sum()),
     }
-    return TopN(indptr, top.columns[stays], top.scores[stays]), found
-
-
-@numba.njit(cache=True, nogil=True)
-def _wanted(
-    indptr: np.ndarray,
-    columns: np.ndarray,
-    rank: np.ndarray,
-    kind: np.ndarray,
-    therapy: np.ndarray,
-    depth: int,
-    per_kind: int,
-    n_kinds: int,
-) -> np.ndarray:
-    """Which candidates (total,) bool come before a list is full; kind and therapy (n_columns,)."""
-    wanted = np.zeros(len(columns), np.bool_)
-    for u in range(len(indptr) - 1):
-        therapies, of_kind = 0, np.zeros(n_kinds, np.int64)
-        for k in range(indptr[u], indptr[u + 1]):
-            column = columns[k]
-            wanted[k] = (therapy[column] and therapies < depth) or of_kind[kind[column]] < per_kind
-            if rank[k] < CONTRAINDICATED:
-                therapies += therapy[column]
-                of_kind[kind[column]] += 1
-    return wanted
+    return top.where(stays), found
 
 
 def counts(records: Records) -> dict[str, int]:

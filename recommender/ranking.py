@@ -13,10 +13,13 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from recommender.features import PatientMatrix
+from recommender.features import ColumnIndex, PatientMatrix
 from recommender.models.base import Model
-from recommender.records import TREATMENT_KINDS
+from recommender.records import THERAPIES, TREATMENT_KINDS
 
+DEPTH = 50  # therapies published for each patient that nothing forbids
+PER_KIND = 20  # suggestions published of each kind at least, so that one kind can be asked for
+SPARE = 30  # ranked beyond DEPTH, to fill the places of what the safety screen withholds
 BLOCK_ROWS = 512  # 512 patients x 500 targets of float32 fill 1 MB: the block stays in a core's cache
 
 
@@ -34,6 +37,41 @@ class TopN:
     def of(self, patient_ix: int) -> tuple[np.ndarray, np.ndarray]:
         part = slice(self.indptr[patient_ix], self.indptr[patient_ix + 1])
         return self.columns[part], self.scores[part]
+
+    def where(self, stays: np.ndarray) -> TopN:
+        """The lists without the entries that do not stay; stays (total,) bool."""
+        return TopN(np.concatenate([[0], np.cumsum(stays)])[self.indptr], self.columns[stays], self.scores[stays])
+
+
+def within_depth(top: TopN, index: ColumnIndex, free: np.ndarray, depth: int, per_kind: int) -> np.ndarray:
+    """Which entries (total,) bool come before their list holds `depth` therapies, or `per_kind` of their kind, that
+    are free; free (total,) bool: nothing forbids it."""
+    kind = np.array([TREATMENT_KINDS.index(c.kind) if c.kind in TREATMENT_KINDS else -1 for c in index.columns])
+    therapy = np.isin(kind, [TREATMENT_KINDS.index(name) for name in THERAPIES])
+    return _within(top.indptr, top.columns, free, kind, therapy, depth, per_kind, len(TREATMENT_KINDS))
+
+
+@numba.njit(cache=True, nogil=True)
+def _within(
+    indptr: np.ndarray,
+    columns: np.ndarray,
+    free: np.ndarray,
+    kind: np.ndarray,
+    therapy: np.ndarray,
+    depth: int,
+    per_kind: int,
+    n_kinds: int,
+) -> np.ndarray:
+    wanted = np.zeros(len(columns), np.bool_)
+    for u in range(len(indptr) - 1):
+        therapies, of_kind = 0, np.zeros(n_kinds, np.int64)
+        for k in range(indptr[u], indptr[u + 1]):
+            column = columns[k]
+            wanted[k] = (therapy[column] and therapies < depth) or of_kind[kind[column]] < per_kind
+            if free[k]:
+                therapies += therapy[column]
+                of_kind[kind[column]] += 1
+    return wanted
 
 
 def top_n(

@@ -69,7 +69,7 @@ def load(
         people, events = SOURCES[source](export)
         assembly = Assembly(people, log, cache, rows)
         for raw in events:
-            assembly.add(_standardised(raw, vocabulary, log))
+            assembly.add(standardised(raw, vocabulary, log))
     if shelf is not None:
         shelf.sweep()
     records = assembly.finish()
@@ -80,7 +80,8 @@ def load(
     return records
 
 
-def _standardised(raw: RawEvents, vocabulary: DrugVocabulary | None, log: IngestLog) -> RawEvents:
+def standardised(raw: RawEvents, vocabulary: DrugVocabulary | None, log: IngestLog) -> RawEvents:
+    """Events with a code and a name each, drugs under the vocabulary's, measurements in one unit."""
     raw = identified(raw, log)
     if raw.kind == "observation":
         return standardise(raw, log)

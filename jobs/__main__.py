@@ -9,6 +9,7 @@ import click
 
 from jobs.console import Console, Group
 from jobs.evaluate import evaluate
+from jobs.feedback import feedback
 from jobs.fit import fit
 from jobs.ingest import ingest
 from jobs.nightly import nightly
@@ -38,7 +39,7 @@ def main(ctx: click.Context, workdir: Path | None, quiet: bool, as_json: bool) -
     Exit codes: 0 done, 1 a fault or a bad setting, 2 wrong usage, 3 the input cannot be used,
     4 the Redis server is not available, 5 its contents are not ours, 6 no such version is
     published, 8 too little data to learn from, 9 the new version is worse than the served one,
-    10 there are no safety rules.
+    10 there are no safety rules, 11 the log of feedback cannot be read or written.
     """
     settings = Settings.from_environment()
     if workdir is not None:
@@ -46,7 +47,7 @@ def main(ctx: click.Context, workdir: Path | None, quiet: bool, as_json: bool) -
     ctx.obj = Console(settings, quiet, as_json)
 
 
-for command in (sample, ingest, fit, nightly, serve, evaluate, versions, rollback, vocabulary, rules):
+for command in (sample, ingest, fit, nightly, serve, evaluate, versions, rollback, vocabulary, rules, feedback):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import numpy as np
 
 from data.synthetic import is_sample
 from jobs.console import Console
+from jobs.feedback import heard, night_in_words
 from jobs.kinds import kinds_option
 from jobs.source import Source, source_options
 from recommender.balance import balanced
@@ -28,6 +29,7 @@ from recommender.evaluation.compare import Evaluation, evaluate
 from recommender.evaluation.split import folds_of, one_of
 from recommender.evaluation.trial import Trial, make_trial, usual_protocol
 from recommender.features import PatientMatrix, build_matrix
+from recommender.feedback import HOW, OFF, FeedbackUse, learned
 from recommender.gate import compared, coverage_of, inputs_of, paired_gain, quality_of
 from recommender.models import MODELS
 from recommender.models.popularity import PopularityModel
@@ -60,9 +62,17 @@ EXAMPLES = 8  # synthetic patients offered on the start page of the demo
     show_default=True,
     help="on: publish nothing that is worse than what is being served; warn: say so and publish; off: do not compare.",
 )
+@click.option(
+    "--feedback",
+    "how",
+    type=click.Choice(HOW),
+    default=OFF,
+    show_default=True,
+    help="Learn from what was accepted (labels), or more from patients with feedback (weights): read the risks first.",
+)
 @kinds_option("default: all kinds; quality is then measured on drugs, procedures and care plans")
 @click.pass_obj
-def nightly(console: Console, source: Source, name: str, gate: str, kinds: tuple[str, ...]) -> None:
+def nightly(console: Console, source: Source, name: str, gate: str, how: str, kinds: tuple[str, ...]) -> None:
     """Run a night: read, fit, score, compare, publish, switch over.
 
     What was published before stays in service until the new version is whole, and stays as it is when anything fails,
@@ -84,12 +94,13 @@ def nightly(console: Console, source: Source, name: str, gate: str, kinds: tuple
     screen = Screen.load(console.settings.rules, source.vocabulary_folder)  # without rules nothing is read in vain
     with open_store(console.settings) as store:  # first: a store that is down is found out before the work, not after
         served, why_alone = (None, "--gate off") if gate == "off" else _served(store, synthetic)
+        use, told = heard(workdir, how)
         with stage("read"):
             records = source.read(console)
         with stage("matrix"):
             matrix = build_matrix(records, kinds=kinds or TREATMENT_KINDS)
         with stage("evaluate"), console.progress("evaluate", 2, "models") as progress:
-            night = _assess(records, kinds or THERAPIES, name, workdir, served, progress)
+            night = _assess(records, kinds or THERAPIES, name, workdir, served, use, progress)
         choice = night.choice
         provenance = {
             "created": created.isoformat(timespec="seconds"),
@@ -101,10 +112,14 @@ def nightly(console: Console, source: Source, name: str, gate: str, kinds: tuple
             "chances": night.chances,
             "chosen": choice.as_dict(),
             "inputs": inputs_of(records),
+            "feedback": told,
         }
         with stage("fit and score"), console.progress("score", matrix.n_patients, "patients") as progress:
             snapshot = make_snapshot(
-                records, matrix, choice.model, version, provenance, screen, balance=choice.balance, progress=progress
+                *(records, matrix, choice.model, version, provenance, screen),
+                balance=choice.balance,
+                feedback=use,
+                progress=progress,
             )
         manifest = {**snapshot.release.manifest, "coverage": coverage_of(snapshot.release.index, snapshot.top)}
         verdict = compared(manifest, served, night.gain, why_alone)
@@ -128,6 +143,7 @@ def nightly(console: Console, source: Source, name: str, gate: str, kinds: tuple
         "chosen": manifest["chosen"],
         "quality": night.quality,
         "gate": verdict.as_dict(),
+        "feedback": told,
         "seconds": seconds,
     }
     console.result(summary, _in_words(summary))
@@ -163,6 +179,7 @@ def _assess(
     name: str,
     workdir: Path,
     served: Release | None,
+    use: FeedbackUse,
     progress: Callable[[int], None],
 ) -> _Night:
     """Where the quality cannot be measured, it is told in words why."""
@@ -174,16 +191,19 @@ def _assess(
     models = {model.name: model for model in (choice.model, PopularityModel())}
     try:
         folds = one_of(folds_of(trial.person), MOST_TESTED)
-        weighted = _weighted(trial, records, choice.balance)
+        weighted = _weighted(trial, records, choice.balance, use)
         evaluation = evaluate(list(models.values()), weighted, folds, progress=progress)
     except TrainingError as error:
         return _Night(choice, {"not_assessed": str(error)})
     quality = quality_of(evaluation, choice.model.name, PopularityModel.name, records)
     chances = _chances(evaluation, choice.model.name)
-    if served is None or served.manifest.get("chosen", {}).get("model") == choice.as_dict()["model"]:
+    if served is None:
+        return _Night(choice, quality, chances)
+    chosen, used = served.manifest.get("chosen", {}).get("model", {}), served.manifest.get("feedback", {})
+    if chosen == choice.as_dict()["model"] and used.get("used", OFF) == use.how:
         return _Night(choice, quality, chances)
     try:
-        as_served = _weighted(trial, records, served.manifest.get("chosen", {}).get("model", {}).get("balance", ""))
+        as_served = _weighted(trial, records, chosen.get("balance", ""), replace(use, how=used.get("used", OFF)))
         gain = paired_gain(evaluation, choice.model.name, served.model, as_served, folds)
         return _Night(choice, quality, chances, gain)
     except TrainingError:  # the served model needs visits, say, and these records tell none: what fell will be told
@@ -206,8 +226,10 @@ def _choice(name: str, workdir: Path, trial: Trial | None) -> Choice:
     return read_choice(workdir / FILE) if (workdir / FILE).exists() else usual_choice(trial)
 
 
-def _weighted(trial: Trial, records: Records, balance: str) -> Trial:
-    return replace(trial, taught=balanced(trial.taught, records, balance, trial.person, trial.when))
+def _weighted(trial: Trial, records: Records, balance: str, use: FeedbackUse) -> Trial:
+    """What may be learned from, by the settings; what is judged, what was truly begun, stays as it is."""
+    taught = balanced(trial.taught, records, balance, trial.person, trial.when)
+    return replace(trial, taught=learned(taught, trial.when, trial.until, use))
 
 
 def _examples(matrix: PatientMatrix) -> list[str]:
@@ -252,5 +274,5 @@ def _in_words(summary: dict[str, Any]) -> str:
         f"{counts['suggestable']:,} treatments that can be suggested\n"
         f"model {chosen['model']['name']}: {chosen['why']}\n{judged}\n"
         f"compared with {gate['compared_with']}{worse}\n{timed}\n"
-        f"{_screened(summary['safety'])}"
+        f"{_screened(summary['safety'])}\n{night_in_words(summary['feedback'])}"
     )

@@ -163,5 +163,7 @@ def _text(field: str, value: object, least: int, most: int, *, lines: bool = Fal
         raise BadFeedback(field, f"must be a text of {least} to {most:,} characters")
     # Cs: halves of a character, which no file can hold; Cc: control characters, which no one has typed on purpose
     allowed = "\n\r\t" if lines else ""
-    if any(unicodedata.category(mark) in ("Cc", "Cs") and mark not in allowed for mark in value):
+    if not value.isprintable() and any(
+        unicodedata.category(mark) in ("Cc", "Cs") and mark not in allowed for mark in value
+    ):
         raise BadFeedback(field, "must be plain text without control characters")

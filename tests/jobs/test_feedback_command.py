@@ -168,11 +168,14 @@ class TestNight:
         FeedbackLog(settings.workdir).append_many(events)
 
         off = json.loads(night().stdout)
+        assert off["gate"]["gain"] is None  # the same setting as served: nothing to compare
         assert off["feedback"]["events"] == 120
         assert self.served(settings).model.weights.tobytes() == first.model.weights.tobytes()
 
         result = night("--feedback", "labels", "--gate", "warn")
         assert result.exit_code == 0, result.output
+        gain = json.loads(result.stdout)["gate"]["gain"]
+        assert gain["low"] <= gain["value"] < 0  # judged by what was begun, which these clicks have nothing to do with
         release = self.served(settings)
         assert release.manifest["feedback"]["used"] == "labels"
         assert release.manifest["feedback"]["outcomes"] == {"accepted": 120, "rejected": 0, "overridden": 0}

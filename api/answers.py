@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from api.words import EN, Words
+from recommender import offer
 from recommender.errors import StoreCorrupt
 from recommender.explain import Reason, explain
 from recommender.offer import Candidate, Desk, Withheld
@@ -81,9 +82,10 @@ class Item:
     """One suggestion; the contributions of `reasons`, largest first by size, add up to `score`.
 
     `probability`: the share of suggestions with such a score that began within the time that the manifest states;
-    null where that was not measured, as it is only for the first of the therapies. `outcome`: "kept", or "not_checked"
-    where nobody knows which drug it is, or it is none. `score_rank`: its rank by score alone, before what is withheld
-    was taken out and what carries a warning was moved down.
+    null where that was not measured, as it is only for the first of the therapies. `labelled_for`: the conditions on
+    the chart that the drug has a label for; null where no labelled use of it is on file. `outcome`: "kept", or
+    "not_checked" where nobody knows which drug it is, or it is none. `score_rank`: its rank by score alone, before what
+    is withheld was taken out and what carries a warning was moved down.
     """
 
     rank: int
@@ -94,6 +96,7 @@ class Item:
     score: float
     score_rank: int
     probability: float | None
+    labelled_for: tuple[str, ...] | None
     outcome: Outcome
     warnings: tuple[Warned, ...]
     not_checked: tuple[NotChecked, ...]
@@ -103,12 +106,17 @@ class Item:
 
 @dataclass(frozen=True)
 class Alternative:
-    """A drug of the same class as a withheld one that nothing serious stands against for this patient."""
+    """A drug that may stand for a withheld one, and nothing serious stands against it for this patient.
+
+    `same_class`: whether it is of that one's class. `labelled_for`: conditions on the chart that both have a label for.
+    """
 
     code: str
     name: str
     group: str
     score: float
+    same_class: bool
+    labelled_for: tuple[str, ...]
     warnings: tuple[Warned, ...]
     not_checked: tuple[NotChecked, ...]
 
@@ -206,10 +214,11 @@ def answer_of(
 ) -> Answer:
     """The same, of a chart that has been read."""
     release, manifest = desk.release, desk.release.manifest
-    offer = desk.offer(entry, reading, n, kinds)
+    offered = desk.offer(entry, reading, n, kinds)
     likely = _likely(release, entry)
     items = tuple(
-        _item(release, entry, rank, one, likely.get(one.column_ix)) for rank, one in enumerate(offer.items, start=1)
+        _item(desk, entry, reading, rank, one, likely.get(one.column_ix))
+        for rank, one in enumerate(offered.items, start=1)
     )
     return Answer(
         patient_id=patient_id,
@@ -218,12 +227,12 @@ def answer_of(
         created=str(manifest.get("created", "")),
         data_as_of=str(manifest.get("as_of", "")),
         synthetic=manifest.get("synthetic") is True,
-        safety=safety(desk, offer.drugs_checked),
-        not_checked=_gaps(offer.gaps),
+        safety=safety(desk, offered.drugs_checked),
+        not_checked=_gaps(offered.gaps),
         items=items,
-        withheld=tuple(_withheld(release, one) for one in offer.withheld),
-        current_therapy=tuple(_current(one) for one in offer.therapy),
-        message=None if items else _why_empty(release, entry, kinds, bool(offer.withheld)),
+        withheld=tuple(_withheld(release, one) for one in offered.withheld),
+        current_therapy=tuple(_current(one) for one in offered.therapy),
+        message=None if items else _why_empty(release, entry, kinds, bool(offered.withheld)),
     )
 
 
@@ -268,8 +277,8 @@ def _likely(release: Release, entry: Entry) -> dict[int, float]:
     return dict(zip(entry.columns[therapies].tolist(), found.tolist(), strict=True))
 
 
-def _item(release: Release, entry: Entry, rank: int, one: Candidate, probability: float | None) -> Item:
-    column = release.index.columns[one.column_ix]
+def _item(desk: Desk, entry: Entry, reading: Reading, rank: int, one: Candidate, probability: float | None) -> Item:
+    release, column = desk.release, desk.release.index.columns[one.column_ix]
     reasons = explain(release, entry, one.column_ix)
     # an entry read with another model's release would pass every checksum and still explain the wrong drug
     if not abs(math.fsum(r.contribution for r in reasons) - one.score) <= TOLERANCE * max(1.0, abs(one.score)):
@@ -283,6 +292,7 @@ def _item(release: Release, entry: Entry, rank: int, one: Candidate, probability
         score=one.score,
         score_rank=one.place,
         probability=probability,
+        labelled_for=desk.labelled_for(one.column_ix, reading),
         outcome=one.verdict.outcome,
         warnings=_warnings(one.verdict.alerts),
         not_checked=_gaps(one.verdict.gaps),
@@ -339,10 +349,18 @@ def _withheld(release: Release, one: Withheld) -> WithheldItem:
     )
 
 
-def _alternative(release: Release, one: Candidate) -> Alternative:
-    column, verdict = release.index.columns[one.column_ix], one.verdict
-    warnings, gaps = _warnings(verdict.alerts), _gaps(verdict.gaps)
-    return Alternative(column.code, column.name, column.group, one.score, warnings, gaps)
+def _alternative(release: Release, one: offer.Alternative) -> Alternative:
+    column = release.index.columns[one.column_ix]
+    return Alternative(
+        code=column.code,
+        name=column.name,
+        group=column.group,
+        score=one.score,
+        same_class=bool(one.group),
+        labelled_for=one.labelled_for,
+        warnings=_warnings(one.verdict.alerts),
+        not_checked=_gaps(one.verdict.gaps),
+    )
 
 
 def _current(one: Verdict) -> CurrentDrug:

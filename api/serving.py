@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import atexit
 import threading
-from functools import cached_property
+from functools import cache
 
 from flask import current_app
 
 from recommender.errors import InputError, RulesMissing, UnknownVersion
 from recommender.offer import Desk
+from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
 from recommender.settings import Settings
 from recommender.snapshot import Entry, Release
 from recommender.store import Store, open_store
 
 RELEASES_HELD = 2  # the one being served, and the one before it for requests that have begun with it
+
+
+@cache
+def safety_of(rules: str, vocabulary: str) -> tuple[Screen, Indications]:
+    """The safety rules and labelled uses, read once a process. Raises RulesMissing, also for broken ones: then no list
+    is served."""
+    try:
+        screen = Screen.load(rules, vocabulary)
+        return screen, Indications.load(vocabulary=screen.vocabulary, conditions=screen.conditions)
+    except InputError as error:
+        raise RulesMissing(str(error)) from error
 
 
 class DeskCache:
@@ -25,14 +37,6 @@ class DeskCache:
         self._store, self._settings = store, settings
         self._lock = threading.Lock()
         self._held: tuple[Desk, ...] = ()  # newest first; replaced whole, so that it can be read without the lock
-
-    @cached_property
-    def screen(self) -> Screen:
-        """The safety rules, read once a process. Raises RulesMissing, also for broken ones: then no list is served."""
-        try:
-            return Screen.load(self._settings.rules, self._settings.vocabulary)
-        except InputError as error:
-            raise RulesMissing(str(error)) from error
 
     def current(self) -> Desk:
         """The release that the pointer names now. One read of the pointer; raises what the store raises."""
@@ -48,7 +52,8 @@ class DeskCache:
         with self._lock:  # one thread loads; the others wait for it rather than load the same megabytes
             found = self._find(version)
             if not found:
-                found = Desk(self._store.release(version), self.screen, self._settings.interaction_cost)
+                safety = safety_of(self._settings.rules, self._settings.vocabulary)
+                found = Desk(self._store.release(version), *safety, self._settings.interaction_cost)
                 self._held = (found, *self._held)[:RELEASES_HELD]
         return found
 

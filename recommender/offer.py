@@ -13,10 +13,11 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from recommender.features import PatientMatrix
+from recommender.features import Column, PatientMatrix
 from recommender.ranking import DEPTH, PER_KIND, SPARE, top_n, within_depth
 from recommender.records import THERAPIES
 from recommender.safety.charts import Chart, Known
+from recommender.safety.indications import Indications
 from recommender.safety.kernel import CONTRAINDICATED
 from recommender.safety.screen import Read, Screen
 from recommender.safety.sets import in_order, pair_rank
@@ -40,14 +41,26 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """group: the class that it shares with what it may stand for, "" when it is another; labelled_for: names of the
+    patient's conditions that both are labelled for."""
+
+    column_ix: int
+    score: float
+    group: str
+    labelled_for: tuple[str, ...]
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
 class Withheld:
     """A candidate that would stand on the list but for a contraindication: its verdict's, or, where that knows of
-    none, with the item `beside` which is on it. alternatives: the best supported drugs of the same class that nothing
-    serious stands against, for this patient, best first."""
+    none, with the item `beside` which is on it. alternatives: the best supported drugs, for this patient, of the same
+    class or labelled for the same of the patient's conditions, that nothing serious stands against; best first."""
 
     candidate: Candidate
     beside: int | None
-    alternatives: tuple[Candidate, ...]
+    alternatives: tuple[Alternative, ...]
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ class Desk:
 
     release: Release
     screen: Screen
+    indications: Indications
     cost: float = 0.0  # of interactions within a list: recommender/safety/sets.py
 
     @cached_property
@@ -138,31 +152,58 @@ class Desk:
         return scores
 
     @cached_property
-    def _of_class(self) -> dict[str, list[int]]:
+    def _of_class(self) -> dict[str, set[int]]:
         """Targets (positions) of each class of drugs."""
-        found: dict[str, list[int]] = {}
+        found: dict[str, set[int]] = {}
         for place, ix in enumerate(self.release.index.targets.tolist()):
             column = self.release.index.columns[ix]
             if column.kind == "drug" and column.group:
-                found.setdefault(column.group, []).append(place)
+                found.setdefault(column.group, set()).add(place)
+        return found
+
+    @cached_property
+    def _labelled(self) -> dict[str, set[int]]:
+        """Targets (positions) of drugs labelled for each disease, by its name."""
+        found: dict[str, set[int]] = {}
+        for place, ix in enumerate(self.release.index.targets.tolist()):
+            for term in self.indications.of(self.release.index.columns[ix].code):
+                found.setdefault(self.indications.names[term], set()).add(place)
         return found
 
     def _alternatives(
         self, column_ix: int, entry: Entry, reading: Reading, scores: np.ndarray
-    ) -> tuple[Candidate, ...]:
-        index = self.release.index
-        column = index.columns[column_ix]
-        near = [p for p in self._of_class.get(column.group, ()) if index.targets[p] != column_ix]
-        near = [place for place in near if np.isfinite(scores[place])]
-        if column.kind != "drug" or not near:
+    ) -> tuple[Alternative, ...]:
+        index, column = self.release.index, self.release.index.columns[column_ix]
+        if column.kind != "drug":
             return ()
-        near.sort(key=lambda place: (-scores[place], place))
-        tiers = reading.tiers(*self._parts, index.targets[near])
-        safe = [place for place, rank in zip(near, tiers.rank.tolist(), strict=True) if rank < SERIOUS]
+        diseases = self.indications.labelled_for(column.code, reading.codes("condition"))
+        near = self._of_class.get(column.group, set()).union(*(self._labelled[name] for name in diseases))
+        places = [place for place in near if index.targets[place] != column_ix and np.isfinite(scores[place])]
+        if not places:
+            return ()
+        places.sort(key=lambda place: (-scores[place], place))
+        tiers = reading.tiers(*self._parts, index.targets[places])
+        safe = [place for place, rank in zip(places, tiers.rank.tolist(), strict=True) if rank < SERIOUS]
         return tuple(
-            Candidate(int(index.targets[p]), float(scores[p]), 0, reading.verdict(index.columns[index.targets[p]]))
-            for p in safe[:MOST_ALTERNATIVES]
+            self._alternative(place, float(scores[place]), column, diseases, reading)
+            for place in safe[:MOST_ALTERNATIVES]
         )
+
+    def _alternative(
+        self, place: int, score: float, instead_of: Column, diseases: tuple[str, ...], reading: Reading
+    ) -> Alternative:
+        ix = int(self.release.index.targets[place])
+        column = self.release.index.columns[ix]
+        group = column.group if column.group == instead_of.group else ""
+        shared = tuple(name for name in diseases if place in self._labelled[name])
+        return Alternative(ix, score, group, shared, reading.verdict(column))
+
+    def labelled_for(self, column_ix: int, reading: Reading) -> tuple[str, ...] | None:
+        """Names of the patient's conditions that a drug is labelled for; None when no labelled use is on file."""
+        column = self.release.index.columns[column_ix]
+        if column.kind != "drug" or not self.indications.of(column.code):
+            return None
+        return self.indications.labelled_for(column.code, reading.codes("condition"))
 
     def _beside(self, column_ix: int, on_list: np.ndarray) -> int | None:
         """The item of the list that a candidate is contraindicated with."""

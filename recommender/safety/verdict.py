@@ -154,6 +154,10 @@ class Reading:
             found.append(Gap("person", "age", "record the date of birth"))
         return tuple(found)
 
+    def codes(self, kind: str) -> list[str]:
+        """Codes of what of a kind is on the chart; of drugs, of those that go on."""
+        return [self._concepts[ix].code for ix in self._facts_of[kind]]
+
     def drugs_checked(self) -> tuple[int, int]:
         """How many of the drugs that the patient takes were understood, and how many there are."""
         drugs = self._facts_of["drug"]
@@ -271,7 +275,7 @@ class Reading:
         for number in self._naming(parts):
             rule = self._fact_rules[number]
             if self._facts.state[number] == UNKNOWN and isinstance(rule, LabRule):
-                labs[rule.measure] = max(labs.get(rule.measure, 0), rule.days)
+                labs[rule.measure] = min(labs.get(rule.measure, rule.days), rule.days)
         for name, days in labs.items():
             measure = self._screen.rules.measures[name]
             number = list(self._screen.rules.measures).index(name)

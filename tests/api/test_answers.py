@@ -3,21 +3,26 @@
 import dataclasses
 import math
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.answers import answer, etag
+from api.answers import answer, elapsed_days, etag
 from api.present import adding_up, age_in_words, date_in_words, quality_in_words, short_id, suggestions
 from api.words import EN, Words
 from recommender.errors import StoreCorrupt
 from recommender.models.linear import LinearModel
 from recommender.models.popularity import PopularityModel
+from recommender.offer import Desk
+from recommender.safety.charts import OLDEST
+from recommender.safety.indications import Indications
+from recommender.safety.screen import Screen
 from recommender.snapshot import unpack_entry
 
+SCREEN, LABELS = Screen.load(), Indications.load()
 WORDS = Words()
 MODELS = [
     LinearModel(),
@@ -28,12 +33,16 @@ MODELS = [
 ]
 
 
+def desk(release):
+    return Desk(release, SCREEN, LABELS)
+
+
 @pytest.mark.parametrize("model", MODELS, ids=["linear", "popularity", "linear-loose"])
 def test_reasons_add_up_for_every_served_item(ward, model):
     snapshot = ward("v1", model)
     for patient_id, packed in snapshot.packed():
-        entry = unpack_entry(packed, "v1", patient_id, len(snapshot.release.index))  # as a reader gets it
-        served = answer(snapshot.release, entry, patient_id, 50)
+        entry = unpack_entry(packed, "v1", patient_id, len(snapshot.release.index), 0)  # as a reader gets it
+        served = answer(desk(snapshot.release), entry, patient_id, 50)
         for item, shown in zip(served.items, suggestions(served, WORDS), strict=True):
             assert math.fsum(r.contribution for r in item.reasons) == pytest.approx(item.score, abs=1e-5)
             parts = [*shown.because, *shown.against, *([shown.rest] if shown.rest else [])]
@@ -66,25 +75,38 @@ def test_reasons_of_another_model_are_refused(ward):
     snapshot = ward("v1")
     other = dataclasses.replace(snapshot.release, model=ward("v2", PopularityModel()).release.model)
     with pytest.raises(StoreCorrupt, match="not the sum of its reasons"):
-        answer(other, snapshot.entry(3), "x", 10)
+        answer(desk(other), snapshot.entry(3), "x", 10)
 
 
 def test_a_score_that_is_no_number_is_refused(ward):
     snapshot = ward("v1")
     entry = snapshot.entry(3)
     with pytest.raises(StoreCorrupt):
-        answer(snapshot.release, dataclasses.replace(entry, scores=np.full_like(entry.scores, np.nan)), "x", 10)
+        answer(desk(snapshot.release), dataclasses.replace(entry, scores=np.full_like(entry.scores, np.nan)), "x", 10)
 
 
 def test_etag_follows_what_is_answered(ward):
     snapshot = ward("v1")
     entry = snapshot.entry(3)
-    tag = etag(snapshot.release, entry, 10)
-    assert tag == etag(snapshot.release, snapshot.entry(3), 10)
-    others = [etag(snapshot.release, entry, 9), etag(snapshot.release, snapshot.entry(4), 10)]
-    others.append(etag(snapshot.release, dataclasses.replace(entry, row_weights=entry.row_weights / 2), 10))
-    others.append(etag(dataclasses.replace(snapshot.release, version="v2"), entry, 10))
-    assert len({tag, *others}) == 5
+    served, at = desk(snapshot.release), datetime(2025, 1, 2, 12, tzinfo=UTC)
+    tag = etag(served, entry, 10, now=at)
+    assert tag == etag(served, snapshot.entry(3), 10, now=at)
+    older = dataclasses.replace(entry, chart=dataclasses.replace(entry.chart, age=71.0))
+    others = [etag(served, entry, 9, now=at), etag(served, snapshot.entry(4), 10, now=at)]
+    others.append(etag(served, dataclasses.replace(entry, row_weights=entry.row_weights / 2), 10, now=at))
+    others.append(etag(served, older, 10, now=at))
+    others.append(etag(served, entry, 10, now=at + timedelta(days=1)))  # its values are a day older
+    others.append(etag(Desk(snapshot.release, SCREEN, LABELS, 0.5), entry, 10, now=at))
+    others.append(etag(desk(dataclasses.replace(snapshot.release, version="v2")), entry, 10, now=at))
+    assert len({tag, *others}) == 8
+
+
+def test_days_since_the_charts_were_read_and_long_ago_where_nobody_knows(ward):
+    release = ward("v1", created="2025-01-02T02:10:00+00:00").release
+    for now, days in (("2025-01-02T02:09:00", 0), ("2025-01-03T02:09:00", 0), ("2025-01-03T02:10:00", 1)):
+        assert elapsed_days(release, datetime.fromisoformat(f"{now}+00:00")) == days
+    for created in (None, "", "soon", "2025-01-02"):
+        assert elapsed_days(ward("v1", created=created).release) == OLDEST
 
 
 def test_dates_in_words():
@@ -128,14 +150,14 @@ CHANCES = {"depth": 2, "days": 30, "curve": {"scores": [0.0, 0.5], "probabilitie
 def test_the_first_therapies_have_a_probability_and_no_other_has(ward):
     release = dataclasses.replace(ward("v1").release, manifest={**ward("v1").release.manifest, "chances": CHANCES})
     patient_id, packed = next(iter(ward("v1").packed(np.array([5]))))
-    entry = unpack_entry(packed, "v1", patient_id, len(release.index))
-    served = answer(release, entry, patient_id, 10)
+    entry = unpack_entry(packed, "v1", patient_id, len(release.index), 0)
+    served = answer(desk(release), entry, patient_id, 10)
     # the curve is a straight line of slope 1 up to 0.5
     assert [item.probability for item in served.items[:2]] == [
         pytest.approx(min(max(item.score, 0), 0.5)) for item in served.items[:2]
     ]
     assert [item.probability for item in served.items[2:]] == [None] * 8
-    drugs = answer(release, entry, patient_id, 10, ("drug",))
+    drugs = answer(desk(release), entry, patient_id, 10, ("drug",))
     likely = {item.code: item.probability for item in served.items[:2]}
     assert all(item.probability == likely.get(item.code) for item in drugs.items)
     shown = suggestions(served, WORDS)

@@ -6,8 +6,12 @@ import math
 import pytest
 import redis
 
+from api import create_app
+from recommender.safety import Rules
+from recommender.support import count_support
+
+RULES = Rules.load()
 ROUTE = "/v1/patients/PAT-2/recommendations"
-STATEMENT = "No suggestion was checked for interactions, allergies or contraindications."
 
 
 def problem(response):
@@ -27,7 +31,10 @@ def test_answer_says_what_when_and_why(client, published):
     assert body["data_as_of"] == "2025-01-01T00:00:00+00:00"
     assert body["synthetic"] is False
     assert body["message"] is None
-    assert body["safety"] == {"checked": False, "statement": STATEMENT}
+    assert body["safety"]["checked"] is True
+    assert (body["safety"]["drugs_understood"], body["safety"]["drugs_on_chart"]) == (2, 2)
+    assert body["safety"]["rules"] > 1_000 and body["safety"]["rules_reviewed"] in body["safety"]["statement"]
+    assert [drug["name"] for drug in body["current_therapy"]] == ["lisinopril", "metformin"]
     # PAT-2 has metformin and lisinopril; PAT-1, who has both, and PAT-3 have simvastatin
     first = body["items"][0]
     assert (first["rank"], first["code"], first["name"], first["kind"]) == (1, "rxnorm:36567", "simvastatin", "drug")
@@ -80,8 +87,11 @@ def test_kinds_can_be_asked_for(ask, kinds):
     assert body["kinds"] == kinds
     assert {item["kind"] for item in body["items"]} == set(kinds)
     assert [item["rank"] for item in body["items"]] == list(range(1, len(body["items"]) + 1))
+    # the ward's drugs are made up: nobody knows them, so no warning moves any of them
+    assert {item["outcome"] for item in body["items"]} == {"not_checked"}
     scores = [item["score"] for item in body["items"]]
     assert scores == sorted(scores, reverse=True)
+    assert [item["score_rank"] for item in body["items"]] == [item["rank"] for item in body["items"]]
     if kinds == ["drug"]:
         every = [item["code"] for item in ask("n=50").json["items"] if item["kind"] == "drug"]
         assert [item["code"] for item in body["items"]] == every[:20]
@@ -174,7 +184,61 @@ def test_no_cache_keeps_patient_data(client, published):
 def test_a_manifest_cannot_make_it_read_as_safe(client, store, tiny_snapshot, with_manifest, safety):
     store.publish(with_manifest(tiny_snapshot("v1"), safety=safety))
     store.activate("v1")
-    assert client.get(ROUTE).json["safety"] == {"checked": False, "statement": STATEMENT}
+    said = client.get(ROUTE).json["safety"]  # by the rules that were applied just now, not by what was stored
+    assert "all safe" not in said["statement"]
+    assert said["rules_version"] == RULES.version
+
+
+# PAT-3: metformin, simvastatin, diabetes, allergic to penicillin; PAT-5: warfarin, until three years ago, amoxicillin
+
+
+def test_an_allergy_withholds_and_says_why_and_what_instead(client, published):
+    body = client.get("/v1/patients/PAT-3/recommendations").json
+    assert "amoxicillin" not in [item["name"] for item in body["items"]]
+    (withheld,) = body["withheld"]
+    (rule,) = [warned for warned in withheld["warnings"] if warned["rule"] == "allergy-penicillin"]
+    assert (withheld["name"], rule["severity"], rule["because"]) == (
+        "amoxicillin", "contraindicated", "allergy to penicillin",
+    )  # fmt: skip
+    assert rule["source"] and rule["management"] and rule["reviewed"] == "2026-11-22"
+    assert withheld["beside"] is None
+    assert withheld["alternatives"] == []  # the tiny hospital has no other antibiotic
+
+
+def test_a_current_drug_warns_of_what_it_does_not_go_with(client, published):
+    body = client.get("/v1/patients/PAT-3/recommendations").json
+    (warfarin,) = [item for item in body["items"] if item["name"] == "warfarin"]
+    rules = {warned["rule"]: warned["because"] for warned in warfarin["warnings"]}
+    assert rules == {rule.id: "simvastatin" for rule in RULES.between("rxnorm:11289", "rxnorm:36567")}
+    assert rules
+
+
+def test_what_is_missing_is_said_with_what_would_mend_it(client, published):
+    body = client.get("/v1/patients/PAT-2/recommendations").json
+    (warfarin,) = [item for item in body["items"] if item["name"] == "warfarin"]
+    inr = next(gap for gap in warfarin["not_checked"] if "INR" in gap["about"])
+    assert inr == {"kind": "lab", "about": "no INR on record", "mend": "measure it: a value of the last 3 days counts"}
+    assert body["not_checked"] == []  # both of his drugs were understood, his age and sex are known
+
+
+def test_small_numbers_of_patients_are_hidden(client, store, tiny_snapshot, tiny_matrix, with_manifest):
+    snapshot = with_manifest(tiny_snapshot("v1"))
+    counted = dataclasses.replace(snapshot.release, support=count_support(tiny_matrix))
+    store.publish(dataclasses.replace(snapshot, release=counted))
+    store.activate("v1")
+    first = client.get(ROUTE).json["items"][0]
+    assert first["evidence"] == {"patients": "<11", "sharing": "<11", "shared": "diabetes"}
+
+
+def test_without_rules_no_list_is_served(settings, store, published, tmp_path):
+    app = create_app(dataclasses.replace(settings, rules=str(tmp_path / "nowhere")), store).test_client()
+    response = app.get(ROUTE)
+    assert (response.status_code, problem(response)["type"]) == (503, "/problems/rules-missing")
+    assert app.get("/health/ready").status_code == 503
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "interactions.csv").write_text("id,severity\nx,y\n")
+    broken = create_app(dataclasses.replace(settings, rules=str(tmp_path / "broken")), store).test_client()
+    assert problem(broken.get(ROUTE))["type"] == "/problems/rules-missing"
 
 
 def test_altered_entry_is_refused(client, published, redis_url):

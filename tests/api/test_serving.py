@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from api import create_app
-from api.serving import ReleaseCache
+from api.serving import DeskCache
 from recommender.models.linear import LinearModel
 from recommender.models.popularity import PopularityModel
 from recommender.settings import Settings
@@ -124,7 +124,7 @@ def test_eight_threads_through_three_versions(settings, store, publish):
 def test_the_release_before_is_held_and_older_ones_are_not(store, publish):
     publish("v1")
     watched = Watched(store)
-    cache = ReleaseCache(watched)
+    cache = DeskCache(watched, Settings())
     first = cache.current()
     publish("v2")
     cache.current()
@@ -132,7 +132,7 @@ def test_the_release_before_is_held_and_older_ones_are_not(store, publish):
     assert cache.current() is first
     publish("v3")
     publish("v4")
-    assert cache.current().version == "v4"
+    assert cache.current().release.version == "v4"
     assert watched.asked.count("release") == 3  # v1, v2, v4
 
 

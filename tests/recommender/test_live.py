@@ -16,6 +16,7 @@ from recommender.models.directed import DirectedModel
 from recommender.offer import Desk
 from recommender.pipeline import make_snapshot
 from recommender.records import Records
+from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
 from recommender.vocabulary import DrugVocabulary
 
@@ -40,7 +41,7 @@ class Hospital:
     def __init__(self, records: Records):
         self.records = records
         self.snapshot = make_snapshot(records, build_matrix(records), DirectedModel(), "v1", {}, SCREEN)
-        self.desk = Desk(self.snapshot.release, SCREEN, 0.2)
+        self.desk = Desk(self.snapshot.release, SCREEN, Indications.load(), 0.2)
 
     def same_list_live(self, patient_ix: int) -> bool:
         """Item for item, score for score, warning for warning."""

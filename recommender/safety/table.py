@@ -44,8 +44,9 @@ _ICD = re.compile(r"[0-9A-Z][0-9]{1,2}[0-9A-Z]?(?:\.[0-9A-Z?]{1,4})?")
 class RuleTable(Table):
     """One table of rules. Unlike other tables it may have no column that is not known: a slip there disarms a rule."""
 
-    def __init__(self, root: Traversable, file: str, origin: str) -> None:
-        super().__init__(root, file, COLUMNS[file])
+    def __init__(self, root: Traversable, file: str, origin: str, columns: tuple[str, ...] | None = None) -> None:
+        """`columns`: of a table that is none of the rules' own (indications.csv)."""
+        super().__init__(root, file, columns or COLUMNS[file])
         self.origin = origin
         unknown = [name for name in self._reader.fieldnames or () if name not in self._columns]
         if unknown:

@@ -7,8 +7,10 @@ from typing import Any
 
 from flask import Flask
 
-from api import errors, feedback, ops, pages, recommendations
+from api import errors, feedback, fhir_knowledge, openapi, ops, pages, pharmacy, recommendations
+from api.compress import compress
 from api.observe import OrjsonProvider, log_failure, observe
+from api.reference import Reference
 from api.serving import Serving
 from recommender.feedback import FeedbackLog
 from recommender.settings import Settings
@@ -39,9 +41,11 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     settings = settings or Settings.from_environment()
     app.extensions["rxrec"] = Serving(settings, store)
     app.extensions["rxrec_feedback"] = FeedbackLog(settings.workdir)
+    app.extensions["rxrec_reference"] = Reference(settings)
     observe(app)
+    compress(app)
     errors.register(app, pages.error_page)
-    for blueprint in (recommendations.blueprint, feedback.blueprint, ops.blueprint, pages.blueprint):
-        app.register_blueprint(blueprint)
+    for room in (recommendations, feedback, pharmacy, fhir_knowledge, openapi, ops, pages):
+        app.register_blueprint(room.blueprint)
     app.jinja_env.globals.update(pages.GLOBALS)
     return app

@@ -29,7 +29,7 @@ from recommender.errors import (
 from recommender.feedback import FeedbackConflict
 
 RETRY_AFTER_SECONDS = 10
-API_PATHS = ("/v1/", "/health/")
+API_PATHS = ("/v1/", "/health/", "/fhir/", "/openapi.json")
 
 
 class BadParameter(EngineError):
@@ -42,6 +42,14 @@ class BadParameter(EngineError):
 
 class UnknownTreatment(EngineError):
     """The version being served has no treatment of that kind and code. Neither is part of the message."""
+
+
+class FormularyBroken(EngineError):
+    """The formulary that the server was set up with cannot be used; the message names its file, row and field."""
+
+
+class UnknownCondition(EngineError):
+    """The version being served has no condition of that code, which is not part of the message."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +68,12 @@ KINDS: dict[type[EngineError], Kind] = {
     BadParameter: Kind("bad-parameter", 400),
     UnknownPatient: Kind("unknown-patient", 404),
     UnknownTreatment: Kind("unknown-treatment", 404),
+    UnknownCondition: Kind("unknown-condition", 404),
     FeedbackConflict: Kind("feedback-conflict", 409),
     FeedbackUnavailable: Kind("feedback-unavailable", 503),
     NothingPublished: Kind("nothing-published", 503),
     RulesMissing: Kind("rules-missing", 503),
+    FormularyBroken: Kind("formulary-broken", 503),
     StoreUnavailable: Kind("store-unavailable", 503),
     StoreCorrupt: Kind("store-corrupt", 500),
     UnknownVersion: Kind("store-corrupt", 500),  # the pointer names a version that the store does not hold

@@ -162,6 +162,10 @@ EN: dict[str, str] = {
     "state.bad-parameter.todo": "Choose one of the kinds and lengths offered above the list.",
     "state.unknown-treatment": "That treatment is not in this version",
     "state.unknown-treatment.todo": "A new version has come since the list was shown. Open the patient again.",
+    "state.unknown-condition": "That condition is not in this version",
+    "state.unknown-condition.todo": "Start again from the search.",
+    "state.formulary-broken": "No list is shown: the formulary cannot be used",
+    "state.formulary-broken.todo": "Whoever runs this system finds the file, the row and the field in its log.",
     "state.feedback-conflict": "That was stored before, with another answer",
     "state.feedback-conflict.todo": "Nothing was changed. Open the patient again.",
     "state.feedback-unavailable": "Your answer could not be stored just now",
@@ -174,6 +178,11 @@ EN: dict[str, str] = {
     "problem.unknown-patient.detail": "The version being served has no patient of that id.",
     "problem.unknown-treatment.title": "Unknown treatment",
     "problem.unknown-treatment.detail": "The version being served has no treatment of that kind and code.",
+    "problem.unknown-condition.title": "Unknown condition",
+    "problem.unknown-condition.detail": "The version being served has no condition of that code.",
+    "problem.formulary-broken.title": "The formulary cannot be used",
+    "problem.formulary-broken.detail": "The file of the formulary is broken or gone, and nothing is answered from an "
+    "old one. The server’s log names the file, the row and the field.",
     "problem.feedback-conflict.title": "Stored before with other content",
     "problem.feedback-conflict.detail": "An event of that event_id is stored with other content; nothing was changed. "
     "Give a new event a new id.",
@@ -195,6 +204,22 @@ EN: dict[str, str] = {
     "problem.not-found.title": "No such resource",
     "problem.not-found.detail": "No route of this API has that path.",
     "problem.other.detail": "The request cannot be answered as it was made.",
+    # what the pharmacy's answers say
+    "treatments.none": "Nothing is selected: no name begins so, and none is at least 80% like it.",
+    "treatments.no_formulary": "No formulary was imported, so no drug has a status in it.",
+    "alternatives.statement": "Drugs of the same class. Doses differ, and so does whom they suit: no statement that "
+    "one can stand in for another.",
+    "alternatives.no_class": "Its class is not known, so no alternatives are named.",
+    "together.not_counted": "This version was published without counts of patients.",
+    "together.not_given": "The hospital’s own data hold no patient with it.",
+    "together.hidden": "Nothing that may be told: fewer than 11 patients each, or none.",
+    "uses.some": "Labelled uses on file. The list is ours, not FDA’s: what is absent may still be labelled.",
+    "uses.none": "No labelled use is on file. That is not to say that there is none.",
+    "interactions.no_drug": "Not checked: the safety rules cover drugs only.",
+    "interactions.unknown_drug": "NOT CHECKED: the vocabulary does not know this drug, so no rule can name it. That is "
+    "not to say that it has no interactions.",
+    "interactions.none": "No interaction rule names it (rules of {date}, version {version}).",
+    "interactions.some": "{n} interactions (rules of {date}, version {version}).",
 }
 
 CATALOGUES: dict[str, dict[str, str]] = {"en": EN}

@@ -1,7 +1,4 @@
-"""A key in, the words for it out: everything that the pages and the problems say, in one catalogue a language.
-
-Names of treatments and conditions come from the data and are never translated. `{braces}` are filled in by `Words`.
-"""
+"""What the pages and the problems say, in English: a key in, the words for it out. `{braces}` are filled in by `Words`."""
 
 from __future__ import annotations
 
@@ -221,23 +218,3 @@ EN: dict[str, str] = {
     "interactions.none": "No interaction rule names it (rules of {date}, version {version}).",
     "interactions.some": "{n} interactions (rules of {date}, version {version}).",
 }
-
-CATALOGUES: dict[str, dict[str, str]] = {"en": EN}
-
-
-class Words:
-    """One language's words: `words("key", name=...)`, and `words.count("key", n)` for one or many."""
-
-    def __init__(self, language: str = "en") -> None:
-        self.language, self._words = language, CATALOGUES[language]
-
-    def __call__(self, key: str, **values: object) -> str:
-        text = self._words[key]
-        return text.format(**values) if values else text
-
-    def count(self, key: str, n: int) -> str:
-        return self(f"{key}.one" if n == 1 else f"{key}.other", n=f"{n:,}")
-
-    def or_else(self, key: str, default: str) -> str:
-        """For keys made from the data's own words, such as a treatment's kind."""
-        return self._words.get(key, default)

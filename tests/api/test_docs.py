@@ -41,8 +41,9 @@ def test_examples(run):
     (python,) = blocks("python")
     printed = run(sys.executable, "-c", python)
     assert printed.startswith("Checked against ")
-    assert re.search("^   (serious|caution) with lisinopril - ", printed, re.M)
-    assert re.search(r"^1 simvastatin 0\.\d\d because .+ \+0\.\d\d", printed, re.M)
+    assert re.search("^   (serious|caution) with simvastatin - ", printed, re.M)
+    assert re.search(r"^1 lisinopril 0\.\d\d because .+ \+0\.\d\d", printed, re.M)
+    assert "withheld: amoxicillin - Allergy to a penicillin" in printed
     assert "version v1, data as of 2025-01-01" in printed
 
 

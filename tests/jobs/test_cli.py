@@ -72,9 +72,11 @@ class TestNightly:
         assert {f.relative_to(run).as_posix() for f in run.rglob("*") if f.is_file()} == {
             "gate.json",
             "ingest.json",
+            "release/chart",
             "release/columns",
             "release/manifest",
             "release/model/weights",
+            *(f"release/support/{name}" for name in ("columns", "counts", "patients", "targets", "totals")),
         }
         assert all(f.stat().st_mode & 0o077 == 0 for f in [run, *run.rglob("*")])
         assert json.loads((run / "ingest.json").read_text())["files"]["patients.csv"]["kept"] == 8
@@ -85,7 +87,7 @@ class TestNightly:
         assert result.exit_code == 0
         assert "treatments.csv" in result.stderr
         assert "1 rejected (rows 17)" in result.stderr
-        assert "Not safety-checked" in result.stdout
+        assert "screened by rules" in result.stdout
 
     def test_quiet_says_nothing(self, rxrec, export):
         result = rxrec("--quiet", *nightly(export))

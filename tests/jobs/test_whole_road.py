@@ -48,14 +48,19 @@ def served(settings: Settings, patient_ids) -> dict[str, dict]:
         return answers
 
 
-def assert_true_reasons(answers: dict[str, dict]) -> int:
-    """Every served item's reasons add up to its score; scores fall; returns the number of items."""
+def assert_true_answers(answers: dict[str, dict]) -> int:
+    """Every served item's reasons add up to its score; nothing forbidden is served; what has no warning keeps the
+    order of the scores; returns the number of items."""
     items = [item for answer in answers.values() for item in answer["items"]]
     assert all(sum(r["contribution"] for r in i["reasons"]) == pytest.approx(i["score"], abs=1e-5) for i in items)
+    assert not any(warned["severity"] == "contraindicated" for item in items for warned in item["warnings"])
     for answer in answers.values():
-        scores = [item["score"] for item in answer["items"]]
-        assert scores == sorted(scores, reverse=True)
-        assert answer["safety"]["checked"] is False
+        assert answer["safety"]["checked"] is True
+        plain = [item["score"] for item in answer["items"] if item["kind"] != "drug"]
+        assert plain == sorted(plain, reverse=True)
+        assert [item["rank"] for item in answer["items"]] == list(range(1, len(answer["items"]) + 1))
+        for withheld in answer["withheld"]:
+            assert withheld["beside"] or withheld["warnings"][0]["severity"] == "contraindicated"
     return len(items)
 
 
@@ -65,11 +70,15 @@ def test_the_sample_is_served_and_beats_popularity(settings, sample):
     assert quality["low"] > quality["baseline"]["high"]
     ids = [line.split(",")[0] for line in (sample / "patients.csv").read_text().splitlines()[1:61]]
     answers = served(settings, ids)
-    assert assert_true_reasons(answers) > 60 * 40
+    assert assert_true_answers(answers) > 60 * 40
     assert summary["chosen"]["model"]["name"] == "directed"
-    for items in (answer["items"] for answer in answers.values()):  # the first ten say how often such ones came true
-        assert all(0 <= item["probability"] <= 1 for item in items[:10])
-        assert all(item["probability"] is None for item in items[10:])
+    for item in (item for answer in answers.values() for item in answer["items"]):
+        if item["score_rank"] <= 10:  # the first ten by score say how often such ones came true
+            assert 0 <= item["probability"] <= 1
+        else:
+            assert item["probability"] is None
+    assert any(answer["withheld"] for answer in answers.values())
+    assert any(item["warnings"] for answer in answers.values() for item in answer["items"])
 
 
 def test_the_paired_difference_excludes_zero(sample):
@@ -97,9 +106,10 @@ def test_an_open_data_set_is_recognised_and_served(settings, real_data, source, 
     assert summary["counts"]["patients"] == patients
     ids = load(source, real_data / folder, vocabulary=None).patients["patient_id"].head(120)
     assert len(ids) == min(patients, 120)
-    n = assert_true_reasons(served(settings, ids))
-    # nobody runs out of suggestions, but where so few patients leave few that can be suggested
-    assert n == 50 * len(ids) if patients >= 100 else n > 10 * len(ids)
+    n = assert_true_answers(served(settings, ids))
+    # nobody runs out of suggestions, but where so few patients leave few that can be suggested; here and there an item
+    # is left out that is contraindicated with another one of the list
+    assert n >= 49 * len(ids) if patients >= 100 else n > 10 * len(ids)
 
 
 def test_a_killed_night_leaves_a_whole_version_and_the_next_one_completes(settings, sample):

@@ -13,7 +13,8 @@ import numpy as np
 from api.words import EN, Words
 from recommender import offer
 from recommender.errors import StoreCorrupt
-from recommender.explain import Reason, explain
+from recommender.explain import Reason
+from recommender.fallback import PUBLISHED, Basis, Source
 from recommender.offer import Candidate, Desk, Withheld
 from recommender.records import THERAPIES
 from recommender.safety.charts import OLDEST
@@ -22,7 +23,7 @@ from recommender.snapshot import Entry, Release
 
 DEFAULT_N = 10
 DEFAULT_DEPTH, DEFAULT_PER_KIND = 50, 20  # longest lists where the manifest does not state what was published
-FORMAT = "4"  # part of the ETag: raise it when the JSON of an unchanged entry changes
+FORMAT = "5"  # part of the ETag: raise it when the JSON of an unchanged entry changes
 TOLERANCE = 1e-4  # parts and score are float32 sums of the same terms in another order: far below this
 COUNTED = ("treatments", "conditions")  # blocks of reasons beside which patients are counted
 SECONDS_A_DAY = 86_400
@@ -162,6 +163,7 @@ class Safety:
 @dataclass(frozen=True)
 class Answer:
     """`kinds`: those that were asked for. `message` says in words why `items` is empty, and is null otherwise.
+    `source`: where the suggestions come from (recommender/fallback.py); all are screened alike.
 
     `not_checked`: what of the chart could not be read by the rules, whatever the drug. `current_therapy`: every drug
     that the patient is known to take, with the warnings that are there already.
@@ -169,6 +171,7 @@ class Answer:
 
     patient_id: str
     kinds: tuple[str, ...]
+    source: Source
     version: str
     created: str
     data_as_of: str
@@ -210,19 +213,28 @@ def answer(
 
 
 def answer_of(
-    desk: Desk, entry: Entry, reading: Reading, patient_id: str, n: int, kinds: tuple[str, ...] = THERAPIES
+    desk: Desk,
+    entry: Entry,
+    reading: Reading,
+    patient_id: str,
+    n: int,
+    kinds: tuple[str, ...] = THERAPIES,
+    *,
+    basis: Basis = PUBLISHED,
+    narrowed: Entry | None = None,
 ) -> Answer:
-    """The same, of a chart that has been read."""
+    """The same, of a chart that has been read. narrowed: the candidates that were asked for, where not all were."""
     release, manifest = desk.release, desk.release.manifest
-    offered = desk.offer(entry, reading, n, kinds)
-    likely = _likely(release, entry)
+    offered = desk.offer(entry if narrowed is None else narrowed, reading, n, kinds)
+    likely = {} if basis.counted else _likely(release, entry)
     items = tuple(
-        _item(desk, entry, reading, rank, one, likely.get(one.column_ix))
+        _item(desk, entry, reading, rank, one, likely.get(one.column_ix), basis)
         for rank, one in enumerate(offered.items, start=1)
     )
     return Answer(
         patient_id=patient_id,
         kinds=kinds,
+        source=basis.source,
         version=release.version,
         created=str(manifest.get("created", "")),
         data_as_of=str(manifest.get("as_of", "")),
@@ -232,7 +244,7 @@ def answer_of(
         items=items,
         withheld=tuple(_withheld(release, one) for one in offered.withheld),
         current_therapy=tuple(_current(one) for one in offered.therapy),
-        message=None if items else _why_empty(release, entry, kinds, bool(offered.withheld)),
+        message=None if items else _why_empty(release, entry, kinds, bool(offered.withheld), narrowed),
     )
 
 
@@ -277,9 +289,11 @@ def _likely(release: Release, entry: Entry) -> dict[int, float]:
     return dict(zip(entry.columns[therapies].tolist(), found.tolist(), strict=True))
 
 
-def _item(desk: Desk, entry: Entry, reading: Reading, rank: int, one: Candidate, probability: float | None) -> Item:
+def _item(
+    desk: Desk, entry: Entry, reading: Reading, rank: int, one: Candidate, probability: float | None, basis: Basis
+) -> Item:
     release, column = desk.release, desk.release.index.columns[one.column_ix]
-    reasons = explain(release, entry, one.column_ix)
+    reasons = basis.reasons(desk, entry, one.column_ix, one.score)
     # an entry read with another model's release would pass every checksum and still explain the wrong drug
     if not abs(math.fsum(r.contribution for r in reasons) - one.score) <= TOLERANCE * max(1.0, abs(one.score)):
         raise StoreCorrupt("a published score is not the sum of its reasons: publish again with `rxrec nightly`")
@@ -367,10 +381,14 @@ def _current(one: Verdict) -> CurrentDrug:
     return CurrentDrug(one.drug.code, one.drug.name, _warnings(one.alerts))
 
 
-def _why_empty(release: Release, entry: Entry, kinds: Collection[str], withheld: bool) -> str:
+def _why_empty(
+    release: Release, entry: Entry, kinds: Collection[str], withheld: bool, narrowed: Entry | None
+) -> str:
     targets = release.index.targets_of(kinds)
     if not len(targets):
         return EN["empty.no_such_kind"]
+    if narrowed is not None and not withheld:
+        return EN["empty.narrowed"]
     if np.isin(targets, entry.row_columns).all():
         return EN["empty.all_on_record"]
     return EN["empty.withheld"] if withheld else EN["empty.not_scored"]

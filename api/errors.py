@@ -29,7 +29,7 @@ from recommender.errors import (
 from recommender.feedback import FeedbackConflict
 
 RETRY_AFTER_SECONDS = 10
-API_PATHS = ("/v1/", "/health/", "/fhir/", "/openapi.json")
+API_PATHS = ("/v1/", "/health/", "/fhir/", "/cds-services", "/openapi.json")
 
 
 class BadParameter(EngineError):
@@ -52,6 +52,10 @@ class UnknownCondition(EngineError):
     """The version being served has no condition of that code, which is not part of the message."""
 
 
+class NoChart(EngineError):
+    """A hook call brings nothing of a chart that can be read, and the version being served knows no such patient."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of problem: the last part of its stable `type`, its status, and its title's key among the words."""
@@ -70,6 +74,7 @@ KINDS: dict[type[EngineError], Kind] = {
     UnknownTreatment: Kind("unknown-treatment", 404),
     UnknownCondition: Kind("unknown-condition", 404),
     FeedbackConflict: Kind("feedback-conflict", 409),
+    NoChart: Kind("no-chart", 412),
     FeedbackUnavailable: Kind("feedback-unavailable", 503),
     NothingPublished: Kind("nothing-published", 503),
     RulesMissing: Kind("rules-missing", 503),

@@ -31,7 +31,8 @@ PERSON = "person"  # stands for an id that nobody needs
 @dataclass(frozen=True)
 class Told:
     """One entry of a chart in a request. `code`: "rxnorm:6809", "icd10cm:E11.9", "loinc:2160-0", or "" where there is
-    only a name. Times are aware; `start` None: since ever; `stop` None: it goes on. value, unit: of an observation."""
+    only a name. Times are aware; `start` None: since ever; `stop` None: it goes on. value, unit: of an observation.
+    route: how a drug is given, in words, where the name does not tell it."""
 
     kind: str
     code: str
@@ -40,6 +41,7 @@ class Told:
     stop: datetime | None = None
     value: float | None = None
     unit: str = ""
+    route: str = ""
 
 
 def records_of(
@@ -50,8 +52,9 @@ def records_of(
     birth_date: datetime | None = None,
     sex: str = "unknown",
 ) -> Records:
-    """The entries as records of one person, read at `as_of`. Raises InputError when nothing is left of them, which is
-    told by `Records.log` for each entry that cannot be used."""
+    """The entries as records of one person, read at `as_of`; `Records.log` tells of each entry that cannot be used, by
+    its place from 1. What is told to begin later begins at `as_of`: two systems' clocks differ, and an order for
+    tomorrow is to be screened today."""
     moment = pd.Timestamp(as_of).tz_convert("UTC").floor("s")
     log = IngestLog()
     person = {"row": [1], "patient_id": [PERSON], "sex": [sex], "race": ["unknown"], "ethnicity": ["unknown"]}
@@ -68,21 +71,28 @@ def records_of(
 
 
 def _frame(mine: Sequence[tuple[int, Told]], moment: pd.Timestamp) -> pd.DataFrame:
-    always = moment - pd.Timedelta(days=1)  # no time told: it is there now
     frame = pd.DataFrame(
         {
             "row": [number for number, _ in mine],
             "patient_id": PERSON,
             "code": pd.Categorical([entry.code or None for _, entry in mine]),
             "name": pd.Categorical([entry.name or None for _, entry in mine]),
-            "start": pd.Series(pd.to_datetime([entry.start or always for _, entry in mine], utc=True)).astype(TIME),
+            "start": pd.Series(pd.to_datetime([_begun(entry, moment) for _, entry in mine], utc=True)).astype(TIME),
             "stop": pd.Series(pd.to_datetime([entry.stop for _, entry in mine], utc=True)).astype(TIME),
         }
     )
     if mine[0][1].kind == "observation":
         values = [np.nan if entry.value is None else entry.value for _, entry in mine]
         frame = frame.assign(value=values, unit=pd.Categorical([entry.unit or None for _, entry in mine]))
+    if mine[0][1].kind == "drug":
+        frame = frame.assign(route=pd.Categorical([entry.route or None for _, entry in mine]))
     return frame
+
+
+def _begun(entry: Told, moment: pd.Timestamp) -> datetime:
+    if entry.start is None:  # no time told: it is there now
+        return moment - pd.Timedelta(days=1)
+    return min(entry.start, moment)
 
 
 def entry_of(desk: Desk, records: Records, untold: Collection[str] = ()) -> tuple[Entry, Reading]:

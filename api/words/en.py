@@ -131,6 +131,7 @@ EN: dict[str, str] = {
     "empty.all_on_record": "Every treatment that could be suggested is already on this patient’s record.",
     "empty.withheld": "Every treatment that would be suggested is withheld by a safety rule.",
     "empty.not_scored": "The model could score no treatment beyond those already on this patient’s record.",
+    "empty.narrowed": "Nothing that was asked for (class, exclude) can be suggested.",
     "empty.todo": "This is not advice against any treatment.",
     # states of the pages
     "state.unknown-patient": "No patient with that id in this version",
@@ -186,6 +187,9 @@ EN: dict[str, str] = {
     "problem.feedback-unavailable.title": "Feedback cannot be stored",
     "problem.feedback-unavailable.detail": "The log of feedback cannot be written; what was stored is untouched. Send "
     "it again later, with the same event_id.",
+    "problem.no-chart.title": "No chart to go by",
+    "problem.no-chart.detail": "The request brings nothing of a chart that can be read, and the version being served "
+    "has no patient of that id. Send the prefetch that GET /cds-services asks for.",
     "problem.nothing-published.title": "Nothing published",
     "problem.nothing-published.detail": "No version is being served yet: run `rxrec nightly` first.",
     "problem.store-unavailable.title": "Store unavailable",

@@ -43,7 +43,6 @@ from api.words import EN
 from recommender.catalogue import BadCursor, Catalogue, Hit, Treatment
 from recommender.errors import EngineError
 from recommender.formulary import Formulary
-from recommender.vocabulary.text import key
 
 FORMAT = "1"  # part of every ETag
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
@@ -173,13 +172,15 @@ def _outcome(issue: Issue, status: int) -> Response:
 
 
 def _selected(catalogue: Catalogue, asked: KnowledgeQuery) -> Sequence[Hit]:
+    group = asked.classification
+    classes = None if isinstance(group, UnsetType) else catalogue.classes(group.rpartition("|")[2])
+
     def right(one: Treatment) -> bool:
         if one.kind != "drug" or (not isinstance(asked.id_, UnsetType) and _id(one.code) != asked.id_):
             return False
         if not isinstance(asked.code, UnsetType) and not _means(asked.code, one.code):
             return False
-        group = asked.classification
-        if not isinstance(group, UnsetType) and key(group.rpartition("|")[2]) not in (key(one.group), key(one.chapter)):
+        if classes is not None and one.group not in classes and one.chapter not in classes:
             return False
         wanted = asked.ingredient_code
         return isinstance(wanted, UnsetType) or any(_means(wanted, code) for code in one.ingredients)

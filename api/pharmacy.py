@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 
 import msgspec
 from flask import Blueprint, Response, request
@@ -12,6 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from api import told
 from api.errors import BadParameter, UnknownCondition, UnknownTreatment
+from api.lines import csv_pieces, ndjson_pieces
 from api.operations import operation
 from api.reference import reference
 from api.serving import serving
@@ -27,7 +26,6 @@ from api.types import (
     TogetherList,
     TogetherQuery,
     Treatment,
-    TreatmentLine,
     TreatmentList,
     TreatmentQuery,
 )
@@ -36,16 +34,10 @@ from recommender import catalogue as engine
 from recommender.formulary import STATUSES, Formulary
 from recommender.interaction_check import check
 from recommender.records import THERAPIES
-from recommender.vocabulary.text import key
 
 FORMAT = "1"  # part of every ETag: raise it when the answer to an unchanged question changes
 CSV, NDJSON = "text/csv", "application/x-ndjson"
 FORMATS = {"json": JSON, "csv": CSV, "ndjson": NDJSON}
-PIECE_LINES = 200  # sent at a time
-COLUMNS = (
-    "code", "kind", "name", "class", "therapeutic_group", "brands", "on_record", "suggestable", "patients",
-    "formulary_status", "tier", "restriction", "matched", "spelling",
-)  # fmt: skip
 CODE = {"code": "A code as lists give it (`rxnorm:6809`), percent-encoded; or an RxCUI"}
 
 blueprint = Blueprint("pharmacy", __name__, url_prefix="/v1")
@@ -70,7 +62,7 @@ def treatments() -> Response:
     hits = _selected(catalogue, formulary, asked)
     if media != JSON:
         lines = (told.line(hit.treatment, formulary, hit) for hit in hits)
-        response = stream(_csv(lines) if media == CSV else _ndjson(lines), tag, media)
+        response = stream(csv_pieces(lines) if media == CSV else ndjson_pieces(lines), tag, media)
         response.headers["Content-Disposition"] = (
             f'attachment; filename="treatments.{"csv" if media == CSV else "ndjson"}"'
         )
@@ -205,8 +197,8 @@ def _selected(catalogue: engine.Catalogue, formulary: Formulary, asked: Treatmen
     if asked.on_record is not UNSET:
         wanted.append(lambda one: one.on_record == asked.on_record)
     if not isinstance(asked.class_, UnsetType):
-        group = key(asked.class_)
-        wanted.append(lambda one: group in (key(one.group), key(one.chapter)))
+        classes = catalogue.classes(asked.class_)
+        wanted.append(lambda one: one.group in classes or one.chapter in classes)
     if asked.formulary is not UNSET:
         wanted.append(lambda one: formulary.status(one.code, one.kind) == asked.formulary)
     if not isinstance(asked.rxcui, UnsetType):
@@ -258,7 +250,7 @@ def _tag(catalogue: engine.Catalogue, media: str = JSON) -> str:
     return etag(FORMAT, catalogue.fingerprint, rules, formulary, media, request.path, *asked)
 
 
-# --- lines -----------------------------------------------------------------------------------------------------------
+# --- in which form ---------------------------------------------------------------------------------------------------
 
 
 def _accepted() -> str:
@@ -268,43 +260,3 @@ def _accepted() -> str:
 def _varied(response: Response) -> Response:
     response.vary.add("Accept")
     return response
-
-
-def _ndjson(lines: Iterator[TreatmentLine]) -> Iterator[bytes]:
-    for piece in _pieces(lines):
-        yield msgspec.json.Encoder().encode_lines(piece)
-
-
-def _csv(lines: Iterator[TreatmentLine]) -> Iterator[bytes]:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\r\n")
-    writer.writerow(COLUMNS)
-    for piece in _pieces(lines):
-        writer.writerows(_row(line) for line in piece)
-        yield buffer.getvalue().encode()
-        buffer.seek(0)
-        buffer.truncate()
-    yield buffer.getvalue().encode()  # the header, where there is nothing else
-
-
-def _pieces(lines: Iterator[TreatmentLine]) -> Iterator[list[TreatmentLine]]:
-    piece: list[TreatmentLine] = []
-    for line in lines:
-        piece.append(line)
-        if len(piece) == PIECE_LINES:
-            yield piece
-            piece = []
-    if piece:
-        yield piece
-
-
-def _row(line: TreatmentLine) -> list[str]:
-    listed = line.formulary
-    cells = [line.code, line.kind, line.name, line.class_, line.therapeutic_group, "|".join(line.brands)]
-    cells += ["yes" if line.on_record else "no", "yes" if line.suggestable else "no", line.patients or ""]
-    cells += [listed.status, listed.tier, listed.restriction] if listed else ["", "", ""]
-    # a cell that begins so is a formula to a spreadsheet, and names come from files that anyone may have written
-    return [
-        f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
-        for cell in [*cells, line.matched or "", line.spelling]
-    ]

@@ -129,6 +129,17 @@ class Catalogue:
         """The treatment of a target (its position among the targets)."""
         return self._of_column[int(self._index.targets[target_ix])]
 
+    def classes(self, text: str) -> frozenset[str]:
+        """Names of classes and therapeutic groups that are spelled so, whatever the case and punctuation."""
+        return self._classes.get(key(text), frozenset())
+
+    @cached_property
+    def _classes(self) -> dict[str, frozenset[str]]:
+        found: dict[str, frozenset[str]] = {}
+        for name in {name for one in self.treatments for name in (one.group, one.chapter) if name}:
+            found[key(name)] = found.get(key(name), frozenset()) | {name}
+        return found
+
     def alternatives(self, treatment: Treatment) -> tuple[Treatment, ...]:
         """The other drugs of its class, in order; () where its class is not known."""
         if treatment.kind != "drug" or not treatment.group:

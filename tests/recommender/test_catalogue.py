@@ -89,6 +89,13 @@ def test_filters(catalogue):
     assert names(catalogue.search("6809", lambda one: False)) == []
 
 
+def test_classes_by_any_spelling(catalogue):
+    assert catalogue.classes("hmg coa reductase inhibitor STATIN") == {"HMG-CoA reductase inhibitor (statin)"}
+    assert (
+        catalogue.classes("Endocrine and metabolic") and not catalogue.classes("") and not catalogue.classes("statin")
+    )
+
+
 def test_alternatives_are_of_the_same_class(catalogue):
     statins = [one.name for one in catalogue.alternatives(catalogue.find("rxnorm:36567"))]
     assert "atorvastatin" in statins and "simvastatin" not in statins and "metformin" not in statins

@@ -12,7 +12,7 @@ from api.types import TreatmentLine
 
 PIECE_LINES = 200  # sent at a time
 COLUMNS = (
-    "code", "kind", "name", "class", "therapeutic_group", "brands", "on_record", "suggestable", "patients",
+    "code", "kind", "name", "class", "therapeutic_group", "brands", "on_record", "patients",
     "formulary_status", "tier", "restriction", "matched", "spelling",
 )  # fmt: skip
 
@@ -48,7 +48,7 @@ def _pieces(lines: Iterator[TreatmentLine]) -> Iterator[list[TreatmentLine]]:
 def _row(line: TreatmentLine) -> list[str]:
     listed = line.formulary
     cells = [line.code, line.kind, line.name, line.class_, line.therapeutic_group, "|".join(line.brands)]
-    cells += ["yes" if line.on_record else "no", "yes" if line.suggestable else "no", line.patients or ""]
+    cells += ["yes" if line.on_record else "no", line.patients or ""]
     cells += [listed.status, listed.tier, listed.restriction] if listed else ["", "", ""]
     # a cell that begins so is a formula to a spreadsheet, and names come from files that anyone may have written
     return [

@@ -140,7 +140,6 @@ def _line(one: engine.Treatment, formulary: Formulary) -> dict[str, Any]:
         "therapeutic_group": one.chapter,
         "brands": one.brands,
         "on_record": one.on_record,
-        "suggestable": one.suggestable,
         "patients": one.patients.text if one.patients else None,
         "formulary": listed(one, formulary),
     }

@@ -111,7 +111,6 @@ class TreatmentLine(Told, frozen=True):
     therapeutic_group: str
     brands: tuple[str, ...]
     on_record: Annotated[bool, Meta(description="Whether the hospital's own data hold it")]
-    suggestable: Annotated[bool, Meta(description="Whether lists of suggestions may hold it")]
     patients: PatientCount | None
     formulary: FormularyEntry | None
     matched: Annotated[

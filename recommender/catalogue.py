@@ -38,7 +38,8 @@ class BadCursor(EngineError):
 class Treatment:
     """One treatment. `column_ix`: its column in the version, -1 for a drug that the hospital's data do not hold.
 
-    ingredients: codes, () where the vocabulary does not know the drug. suggestable: whether lists may hold it.
+    ingredients: codes, () where the vocabulary does not know the drug. suggestable: whether lists may hold it; beside a
+    hidden count that would narrow it (some patients are needed to learn from), so it is not told of outside.
     patients: about how many had it, None where the version does not tell.
     """
 

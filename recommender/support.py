@@ -22,7 +22,8 @@ Why no count below 11 can be worked out from these. Call a *small* number one th
 `tests/recommender/test_support.py` tries 1 to 3 for every pair of counts. What is not claimed: three counts or more (N
 may be one of them) bound each other, and where all of them happen to stand at the edge of their steps, that can narrow
 a small number further. So can what someone knows from elsewhere (that three treatments exclude each other and nobody
-goes without), and comparing two nights, which tells when a count crossed an edge.
+goes without), and comparing two nights, which tells when a count crossed an edge. That a thing is known at all tells
+that someone had it, and that it is ever suggested, that a few had.
 
 Time and memory follow the pairs of entries within each row, and one (n_columns, n_targets) uint32 array: no matrix of
 patients by drugs is made.

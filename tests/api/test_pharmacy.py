@@ -84,14 +84,13 @@ def test_a_line_says_what_the_hospital_and_the_vocabulary_know(client, tenfold):
         "therapeutic_group": "Endocrine and metabolic",
         "brands": ["Glucophage", "Glucophage XR", "Fortamet", "Glumetza", "Riomet"],
         "on_record": True,
-        "suggestable": True,
         "patients": "30",
         "formulary": None,
         "matched": None,
         "spelling": "",
     }
     never_given = client.get("/v1/treatments?q=sirolimus").json["items"][0]
-    assert (never_given["on_record"], never_given["suggestable"], never_given["patients"]) == (False, False, None)
+    assert (never_given["on_record"], never_given["patients"]) == (False, None)
 
 
 def test_small_numbers_are_hidden(client, tenfold):

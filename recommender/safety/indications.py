@@ -181,7 +181,7 @@ class _Reader:
                 known[term] = number
 
     def _drugs(self, table: RuleTable, number: int, cell: str) -> frozenset[str]:
-        """Codes of ingredients as in the other tables, and of named combinations: 'a/b', or a class that is all such."""
+        """Codes of ingredients as in the other tables, and of named combinations: 'a/b', or a class of nothing else."""
         plain: list[str] = []
         found: set[str] = set()
         for part in listed(cell):

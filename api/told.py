@@ -87,7 +87,7 @@ def together(
             kind=cast(Kind, one.kind),
             name=one.name,
             class_=one.group,
-            patients=support.together(column_ix, ix).text,
+            patients=support.together(column_ix, ix).plain,
             share=round(min(1.0, float(beside[ix]) / had.about), 2),
             share_overall=round(min(1.0, support.had(ix).about / support.n_patients), 2),
             formulary=listed(one, formulary),
@@ -97,7 +97,7 @@ def together(
     )
     hidden = int(np.sum([not beside[ix] for ix, _ in others]))
     return TogetherList(
-        catalogue.version, code, name, had.text, items, hidden, None if items else EN["together.hidden"]
+        catalogue.version, code, name, had.plain, items, hidden, None if items else EN["together.hidden"]
     )
 
 
@@ -140,7 +140,7 @@ def _line(one: engine.Treatment, formulary: Formulary) -> dict[str, Any]:
         "therapeutic_group": one.chapter,
         "brands": one.brands,
         "on_record": one.on_record,
-        "patients": one.patients.text if one.patients else None,
+        "patients": one.patients.plain if one.patients else None,
         "formulary": listed(one, formulary),
     }
 

@@ -15,7 +15,7 @@ Severity = Literal["contraindicated", "serious", "caution"]
 FormularyStatus = Literal["formulary", "restricted", "non_formulary"]
 DrugText = Annotated[str, Meta(min_length=1, max_length=200)]
 PatientCount = Annotated[
-    str, Meta(description='About how many patients: to the ten, or "<11", none included', examples=["410", "<11"])
+    str, Meta(description='About how many patients: to the ten, or "<11", none included', examples=["1410", "<11"])
 ]
 
 MOST_DRUGS = 200

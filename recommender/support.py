@@ -49,7 +49,7 @@ BLOCKS = ("treatments", "conditions")  # what is counted together with targets; 
 
 @dataclass(frozen=True)
 class Count:
-    """About how many patients: `text` for people ("<11", "410"), `about` to sort and divide by (0 where hidden)."""
+    """About how many patients: `text` for people ("<11", "1,410"), `about` to sort and divide by (0 where hidden)."""
 
     text: str
     about: int
@@ -57,6 +57,11 @@ class Count:
     @property
     def hidden(self) -> bool:
         return self.about == 0
+
+    @property
+    def plain(self) -> str:
+        """For programs: "<11", "1410"."""
+        return self.text if self.hidden else str(self.about)
 
 
 @dataclass(frozen=True, eq=False)

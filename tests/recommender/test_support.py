@@ -95,6 +95,12 @@ def test_the_compiled_loop_counts_what_dense_matrices_say(seed, n):
     assert (support.totals == steps(there.sum(axis=0)[:7], n)).all()
 
 
+def test_a_count_for_people_and_for_programs():
+    support = Support(5000, *(np.array([0]),) * 2, np.array([141]), np.array([[0]]))
+    assert (support.had(0).text, support.had(0).plain, support.had(0).about) == ("1,410", "1410", 1410)
+    assert support.together(0, 0).plain == "<11"
+
+
 def test_steps():
     def told(count, n=1000):
         return int(steps(np.array([count]), n)[0]) * 10

@@ -1,4 +1,4 @@
-"""A list of drugs, by code or name, and the rules in; what any two of them do to each other, and what is unchecked, out.
+"""A list of drugs, by code or name, and the rules in; what any two do to each other, and what is unchecked, out.
 
 Only certain names are checked: a misspelling, even an obvious one, is told as a guess and left to the caller. A
 product's ingredients do not interact with each other; those of two products do. Order does not matter.

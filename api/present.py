@@ -6,15 +6,18 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from api.answers import Answer, Item, ReasonPart
+from api.dates import age_in_words as age_in_words
+from api.dates import date_in_words as date_in_words
+from api.present_safety import ANY, ItemSafety, item_safety
 from api.words import Words
 from recommender.features import Column
 from recommender.snapshot import Entry, Release
 
 SAID_REASONS = 4  # parts said in the sentence; the others are summed as "the rest"
+MOST_PARTS = 20  # shown one by one of the whole sum; a long chart has a hundred
 SHORT_ID = 8
 EXPECTED_BLOCKS = ("allergies", "conditions")  # of a whole chart, beside the treatments
 # SNOMED CT closes a name with what sort of thing it is; beside a heading that says so already it is noise
@@ -40,15 +43,18 @@ class Suggestion:
     code: str
     group: str
     kind: str
+    kind_code: str
     score: str
     chance: str  # how many in a hundred began it, "" where that was not measured
-    bar: float  # percent: the chance or, without it, the share of the highest score on the list
+    bar: float | None  # percent: the chance or, on a list without any, the share of the highest score
     because: tuple[Share, ...]
     against: tuple[Share, ...]
     rest: Share | None
     n_parts: int
-    parts: tuple[Share, ...]  # in thousandths; those that round to nothing are one last line
+    parts: tuple[Share, ...]  # in thousandths; the smaller ones are one last line
     fine_score: str
+    safety: ItemSafety
+    said_chance: str  # the same in a sentence
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,18 @@ class Term:
 
     name: str
     code: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measurement that safety rules look at, and how old it is. code: of the measure, such as "egfr"."""
+
+    code: str
+    name: str
+    value: str
+    days: int
+    age: str
+    fresh: bool  # whether it still counts
 
 
 @dataclass(frozen=True)
@@ -74,10 +92,15 @@ class Chart:
     others: tuple[Term, ...]
     places: tuple[Term, ...]
     absent: frozenset[str]
+    measured: tuple[Measured, ...]
 
 
-def chart(release: Release, entry: Entry, words: Words) -> Chart:
-    """Name every entry of the row; within a block the heaviest (current, most repeated) come first."""
+def chart(release: Release, entry: Entry, answer: Answer, words: Words, measured: tuple[Measured, ...] = ()) -> Chart:
+    """Name every entry of the row; within a block the heaviest (current, most repeated) come first.
+
+    What is told as current therapy is not told again among the drugs.
+    """
+    taken = {drug.code for drug in answer.current_therapy}
     by_block: dict[str, list[Column]] = {}
     for column_ix, _ in sorted(zip(entry.row_columns.tolist(), entry.row_weights.tolist(), strict=True), key=_heaviest):
         by_block.setdefault(release.index.block_of(column_ix), []).append(release.index.columns[column_ix])
@@ -89,16 +112,19 @@ def chart(release: Release, entry: Entry, words: Words) -> Chart:
         age=age.name.replace("-", "–") if age else words("patient.no_age"),
         allergies=_terms(by_block.get("allergies", [])),
         conditions=_terms(by_block.get("conditions", [])),
-        drugs=_terms([c for c in treatments if c.kind == "drug"]),
+        drugs=_terms([c for c in treatments if c.kind == "drug" and c.code not in taken]),
         others=_terms([c for c in treatments if c.kind in ("procedure", "care_plan")]),
         places=_terms([c for c in treatments if c.kind == "care_resource"]),
         absent=frozenset(EXPECTED_BLOCKS) - {b.name for b in release.index.blocks if b.start < b.stop},
+        measured=measured,
     )
 
 
 def suggestions(answer: Answer, words: Words) -> tuple[Suggestion, ...]:
     """The answer's items as the page shows them."""
-    highest = max((item.score for item in answer.items), default=0.0)
+    # bars of two sorts do not stand on one list: where some are shares of patients, the others have none
+    measured = any(item.probability is not None for item in answer.items)
+    highest = 0.0 if measured else max((item.score for item in answer.items), default=0.0)
     return tuple(_suggestion(item, highest, words) for item in answer.items)
 
 
@@ -113,6 +139,7 @@ def _suggestion(item: Item, highest: float, words: Words) -> Suggestion:
         code=item.code,
         group=item.group,
         kind=words.or_else(f"kind.{item.kind}", item.kind),
+        kind_code=item.kind,
         score=_decimal(round(item.score * 100), 2, sign=False),
         chance="" if item.probability is None else _percent(item.probability),
         bar=_bar(item, highest),
@@ -122,7 +149,13 @@ def _suggestion(item: Item, highest: float, words: Words) -> Suggestion:
         n_parts=len(item.reasons),
         parts=_parts(item.reasons, words, item.score),
         fine_score=_decimal(round(item.score * 1000), 3, sign=False),
+        safety=item_safety(item, words),
+        said_chance="" if item.probability is None else words("list.chance.said", share=_in_hundred(item.probability)),
     )
+
+
+def _in_hundred(share: float) -> str:
+    return f"{max(1, round(100 * share))}" if share >= 0.005 else "<1"
 
 
 def _percent(share: float) -> str:
@@ -130,24 +163,29 @@ def _percent(share: float) -> str:
     return "<1%" if percent == 0 else ">99%" if percent == 100 else f"{percent}%"
 
 
-def _bar(item: Item, highest: float) -> float:
+def _bar(item: Item, highest: float) -> float | None:
     if item.probability is not None:
         return round(100 * item.probability, 1)
+    if not highest:
+        return None
     return round(100 * item.score / highest, 1) if highest > 0 and item.score > 0 else 0.0
 
 
 def _parts(reasons: Sequence[ReasonPart], words: Words, score: float) -> tuple[Share, ...]:
     units = adding_up([r.contribution for r in reasons], score, 1000)
-    parts = [_share(reason, u, 3, words) for reason, u in zip(reasons, units, strict=True) if u]
+    parts = [_share(reason, u, 3, words) for reason, u in zip(reasons, units, strict=True) if u][:MOST_PARTS]
     if len(parts) < len(reasons):
-        parts.append(Share(words.count("reasons.tiny", len(reasons) - len(parts)), "", 0, _decimal(0, 3)))
+        left = sum(units) - sum(part.units for part in parts)
+        parts.append(Share(words.count("reasons.tiny", len(reasons) - len(parts)), "", left, _decimal(left, 3)))
     return tuple(parts)
 
 
 def _share(reason: ReasonPart, units: int, digits: int, words: Words) -> Share:
     name = plain_name(reason.name) or reason.code
     if reason.block == "demographics":
-        name = name.replace("-", "–")  # age 60–69
+        name = words.or_else(reason.code.replace(":", "."), name).replace("-", "–")  # age 60–69
+    if reason.kind == "condition_group":
+        name = ANY.sub("", name)
     text = words.or_else(f"reason.{reason.kind}", words.or_else(f"reason.{reason.block}", "{name}")).format(name=name)
     return Share(text, reason.code, units, _decimal(units, digits))
 
@@ -175,27 +213,19 @@ def _decimal(units: int, digits: int, *, sign: bool = True) -> str:
     return f"{mark}{whole or ''}.{part:0{digits}d}"
 
 
-def date_in_words(iso: str) -> str:
-    """An ISO time as 22 Nov 2026; what is no ISO time is shown as it is."""
-    moment = _moment(iso)
-    return f"{moment.day} {moment:%b %Y}" if moment else iso
-
-
-def age_in_words(iso: str, now: datetime, words: Words) -> str:
-    """How old data of that time are, in days; "" for a time to come (de-identified data are often shifted forwards)."""
-    moment = _moment(iso)
-    days = (now - moment).days if moment else -1
-    if days < 0:
-        return ""
-    return words("data.age.0") if days == 0 else words.count("data.age", days)
-
-
 def short_id(patient_id: str) -> str:
     return patient_id if len(patient_id) <= SHORT_ID + 4 else f"{patient_id[:SHORT_ID]}…"
 
 
 def plain_name(name: str) -> str:
     return SEMANTIC_TAG.sub("", name)
+
+
+def plain_unit(ucum: str) -> str:
+    """A UCUM unit as it is written for people, with a blank before it: "mL/min/{1.73_m2}" -> " mL/min/1.73 m²"."""
+    if ucum.startswith("{"):  # {INR}: its name says it all
+        return ""
+    return " " + re.sub(r"[{}\[\]]", "", ucum).replace("_m2", " m²").replace("10*3", "10³")
 
 
 def quality_in_words(manifest: Mapping[str, Any], words: Words) -> str:
@@ -213,14 +243,6 @@ def _figure(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _moment(iso: str) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(iso)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _heaviest(entry: tuple[int, float]) -> tuple[float, int]:

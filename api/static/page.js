@@ -1,36 +1,31 @@
-// Keys for the pages: / search, j and k through the suggestions, o their reasons, ? help. Everything works without it.
+// Keys for the pages: / search, j and k through the suggestions, o their reasons, a accept, r not for this patient,
+// ? help. Everything works without it.
 "use strict";
 (() => {
   document.documentElement.classList.add("js");
   const help = document.getElementById("help");
-  const suggestions = Array.from(document.querySelectorAll(".suggestion"));
+  const rows = () => Array.from(document.querySelectorAll(".suggestion"));
 
-  // the chart folds where it would push the list off the screen
-  const fold = document.querySelector(".fold");
-  const wide = window.matchMedia("(min-width: 900px)");
-  if (fold) {
-    fold.open = wide.matches;
-    wide.addEventListener("change", () => { fold.open = wide.matches; });
-    // paper cannot be unfolded, and must not leave out part of a chart
-    const chart = document.querySelectorAll(".fold, .more");
-    let before = [];
-    window.addEventListener("beforeprint", () => {
-      before = Array.from(chart, (part) => part.open);
-      for (const part of chart) part.open = true;
-    });
-    window.addEventListener("afterprint", () => chart.forEach((part, i) => { part.open = before[i]; }));
-  }
+  // paper cannot be unfolded, and must not leave out part of a chart
+  let before = [];
+  const folds = () => document.querySelectorAll(".fold, .more, .therapy-warnings, .unchecked details");
+  window.addEventListener("beforeprint", () => {
+    before = Array.from(folds(), (part) => [part, part.open]);
+    for (const [part] of before) part.open = true;
+  });
+  window.addEventListener("afterprint", () => { for (const [part, open] of before) part.open = open; });
 
   const openHelp = () => { if (!help.open) help.showModal(); };
   for (const button of document.querySelectorAll("[data-help]")) button.addEventListener("click", openHelp);
 
-  const here = () => suggestions.findIndex((item) => item.contains(document.activeElement));
+  const here = () => rows().find((item) => item.contains(document.activeElement));
   const move = (step) => {
-    if (!suggestions.length) return;
-    const at = here();
-    const next = at < 0 ? 0 : Math.min(Math.max(at + step, 0), suggestions.length - 1);
-    suggestions[next].focus();
-    suggestions[next].scrollIntoView({ block: "nearest" });
+    const all = rows();
+    if (!all.length) return;
+    const at = all.indexOf(here());
+    const next = all[at < 0 ? 0 : Math.min(Math.max(at + step, 0), all.length - 1)];
+    next.focus();
+    next.scrollIntoView({ block: "nearest" });
   };
 
   const keys = {
@@ -38,8 +33,15 @@
     "j": () => move(1),
     "k": () => move(-1),
     "o": () => {
-      const parts = suggestions[here()]?.querySelector("details");
+      const parts = here()?.querySelector(".parts");
       if (parts) parts.open = !parts.open;
+    },
+    "a": () => here()?.querySelector("[data-accept]")?.click(),
+    "r": () => {
+      const reject = here()?.querySelector("[data-reject]");
+      if (!reject) return;
+      reject.open = true;
+      reject.querySelector("button")?.focus();
     },
     "?": openHelp,
   };

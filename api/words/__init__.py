@@ -9,6 +9,7 @@ from __future__ import annotations
 from api.words.en import EN
 
 CATALOGUES: dict[str, dict[str, str]] = {"en": EN}
+TAGS = {"en": "en", "zh": "zh-Hans"}  # as HTML names a language
 
 
 class Words:
@@ -23,6 +24,14 @@ class Words:
 
     def count(self, key: str, n: int, **values: object) -> str:
         return self(f"{key}.one" if n == 1 else f"{key}.other", n=f"{n:,}", **values)
+
+    @property
+    def tag(self) -> str:
+        return self.tag_of(self.language)
+
+    @staticmethod
+    def tag_of(language: str) -> str:
+        return TAGS[language]
 
     def or_else(self, key: str, default: str) -> str:
         """For keys made from the data's own words, such as a treatment's kind."""

@@ -9,7 +9,7 @@ READY = .venv/.ready
 APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get install $$*"; exit 1; }; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
 
-.PHONY: run install test test-slow lint bench bench-loaders bench-quality lock clean
+.PHONY: run install test test-slow lint bench bench-loaders bench-quality bench-safety lock clean
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
@@ -61,6 +61,11 @@ bench-loaders: install
 # BY=hospital: judged by hospitals that were not learned from
 bench-quality: install
 	.venv/bin/python benchmarks/quality.py --by $(BY)
+
+# what the safety screen takes out of the lists of real patients, and what that costs
+bench-safety: install
+	.venv/bin/python benchmarks/screen.py
+	.venv/bin/python benchmarks/safety.py
 
 lock: install
 	.venv/bin/pip install -q uv

@@ -89,7 +89,7 @@ class Desk:
         return self.screen.read(self.release.known)
 
     @cached_property
-    def _parts(self) -> tuple[np.ndarray, np.ndarray]:
+    def parts(self) -> tuple[np.ndarray, np.ndarray]:
         return self.screen.parts(self.release.index.columns)
 
     def reading(self, chart: Chart, known: Known | None = None, elapsed: int = 0) -> Reading:
@@ -102,7 +102,7 @@ class Desk:
         columns = self.release.index.columns
         asked = np.array([columns[ix].kind in kinds for ix in entry.columns.tolist()], dtype=bool)
         candidates, scores = entry.columns[asked], entry.scores[asked]
-        ptr, parts = self._parts
+        ptr, parts = self.parts
         tiers = reading.tiers(ptr, parts, candidates)
         free = np.flatnonzero(tiers.rank < CONTRAINDICATED)
         free_ptr, free_parts = ragged(parts[ptr[ix] : ptr[ix + 1]] for ix in candidates[free].tolist())
@@ -139,7 +139,7 @@ class Desk:
         one = PatientMatrix(row, self.release.index, np.array([""], dtype=object))
         top = top_n(self.release.model, one, DEPTH + SPARE, of=THERAPIES, per_kind=PER_KIND)
         reading = self.reading(chart, known, elapsed)
-        tiers = reading.tiers(*self._parts, top.columns)
+        tiers = reading.tiers(*self.parts, top.columns)
         top = top.where(within_depth(top, self.release.index, tiers.rank < CONTRAINDICATED, DEPTH, PER_KIND))
         return Entry(top.columns, top.scores, row_columns, row_weights, chart), reading
 
@@ -182,7 +182,7 @@ class Desk:
         if not places:
             return ()
         places.sort(key=lambda place: (-scores[place], place))
-        tiers = reading.tiers(*self._parts, index.targets[places])
+        tiers = reading.tiers(*self.parts, index.targets[places])
         safe = [place for place, rank in zip(places, tiers.rank.tolist(), strict=True) if rank < SERIOUS]
         return tuple(
             self._alternative(place, float(scores[place]), column, diseases, reading)
@@ -207,7 +207,7 @@ class Desk:
 
     def _beside(self, column_ix: int, on_list: np.ndarray) -> int | None:
         """The item of the list that a candidate is contraindicated with."""
-        ptr, parts = self._parts
+        ptr, parts = self.parts
         mine = parts[ptr[column_ix] : ptr[column_ix + 1]]
         for ix in on_list.tolist():
             if pair_rank(self.screen.arrays.inter, mine, parts[ptr[ix] : ptr[ix + 1]]) == CONTRAINDICATED:

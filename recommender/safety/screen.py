@@ -167,11 +167,16 @@ class Screen:
         list_ptr: np.ndarray,
         listed: np.ndarray,
         elapsed: int = 0,
+        family: str = "",
     ) -> Tiers:
         """What stands against every candidate of every patient: patient u's are listed[list_ptr[u]:list_ptr[u + 1]].
 
         list_ptr (n_patients + 1,), listed (total,): positions in `candidates`. elapsed: days since charts were read.
+        family: by the rules of one family alone (a name of FAMILIES).
         """
+        arrays, meanings = self.arrays, read.meanings
+        if family:
+            arrays, meanings = only(arrays, meanings, family)
         parts_ptr, parts = self.parts(candidates)
         derived, derived_days = self.derived(read, charts)
         rank, unchecked = np.zeros(len(listed), dtype=np.uint8), np.zeros(len(listed), dtype=np.uint8)
@@ -179,7 +184,7 @@ class Screen:
         def block(first: int) -> None:
             end = min(first + BLOCK_PATIENTS, len(charts))
             screen_patients(
-                self.arrays, read.meanings, charts.indptr, charts.concept, charts.days, charts.value, charts.age,
+                arrays, meanings, charts.indptr, charts.concept, charts.days, charts.value, charts.age,
                 charts.sex, derived, derived_days, self.derivable, self.fresh_days, elapsed, parts_ptr, parts, list_ptr,
                 listed, rank, unchecked, first, end,
             )  # fmt: skip
@@ -238,3 +243,23 @@ def forbidden(rule: AllergyRule, meant: AllergyMeaning) -> frozenset[str]:
     if not rule.group:
         return meant.ingredients
     return rule.drugs if rule.group in meant.groups else frozenset()
+
+
+def only(arrays: RuleArrays, meanings: Meanings, family: str) -> tuple[RuleArrays, Meanings]:
+    """Rules of one family, the others without a voice."""
+    first = {"conditions": 0, "populations": len(arrays.if_days)}
+    first["labs"] = first["populations"] + len(arrays.people_state)
+    ends = {"conditions": first["populations"], "populations": first["labs"], "labs": len(arrays.rank)}
+    rank = np.zeros_like(arrays.rank)
+    if family in first:
+        part = slice(first[family], ends[family])
+        rank[part] = arrays.rank[part]
+    arrays = arrays._replace(rank=rank)
+    if family != "interactions":
+        arrays = arrays._replace(inter=np.zeros_like(arrays.inter))
+    if family != "duplicates":
+        silent = {name: np.zeros_like(getattr(arrays, name)) for name in ("dup", "same", "many_rank")}
+        arrays = arrays._replace(**silent)
+    if family != "allergies":
+        meanings = meanings._replace(allergy_rank=np.zeros_like(meanings.allergy_rank))
+    return arrays, meanings

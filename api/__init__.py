@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask
 
-from api import errors, feedback, fhir_knowledge, openapi, ops, pages, pharmacy, recommendations
+from api import errors, feedback, fhir_knowledge, live, openapi, ops, pages, pharmacy, recommendations
 from api.compress import compress
 from api.observe import OrjsonProvider, log_failure, observe
 from api.reference import Reference
@@ -45,7 +45,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     observe(app)
     compress(app)
     errors.register(app, pages.error_page)
-    for room in (recommendations, feedback, pharmacy, fhir_knowledge, openapi, ops, pages):
+    for room in (recommendations, live, feedback, pharmacy, fhir_knowledge, openapi, ops, pages):
         app.register_blueprint(room.blueprint)
     app.jinja_env.globals.update(pages.GLOBALS)
     return app

@@ -7,16 +7,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from api.answers import Answer
 from api.operations import Operation
 from recommender.feedback import MAX_COMMENT, OUTCOMES, REASONS
-
-
-class RecommendationQuery(Struct, frozen=True):
-    """How long a list, and of what."""
-
-    n: Annotated[int, Meta(ge=1, le=50, description="Longest list wanted; less where less was published")] = 10
-    kind: Annotated[str, Meta(description="Kinds, separated by commas; the therapies if left out")] = ""
 
 
 class Live(Struct, frozen=True):
@@ -94,13 +86,6 @@ class FeedbackReasons(Struct, frozen=True):
 
 
 OF_ENDPOINT: Mapping[str, Operation] = {
-    "recommendations.of_patient": Operation(
-        "A patient's suggestions",
-        Answer,
-        query=RecommendationQuery,
-        path={"patient_id": "The patient's id as it stood in the export, percent-encoded"},
-        problems=(404,),
-    ),
     "feedback.store": Operation(
         "Store what became of suggestions",
         FeedbackStored,

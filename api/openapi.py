@@ -144,8 +144,8 @@ def _operation(
 
 def _tag(path: str) -> str:
     first = path.strip("/").split("/")
-    return {"health": "health", "fhir": "FHIR"}.get(first[0]) or (
-        "patients" if first[1:2] in (["patients"], ["feedback"]) else "pharmacy"
+    return {"health": "health", "fhir": "FHIR", "cds-services": "CDS Hooks"}.get(first[0]) or (
+        "patients" if first[1:2] in (["patients"], ["recommendations"], ["feedback"]) else "pharmacy"
     )
 
 

@@ -1,45 +1,40 @@
-"""A patient id, n and kinds in, the patient's ranked suggestions with exact reasons out, as JSON for record systems."""
+"""A patient id and what is wanted in, the patient's ranked suggestions with exact reasons out, as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from flask import Blueprint, Response, jsonify, request
 
-from api.answers import DEFAULT_N, answer, etag, longest
-from api.errors import BadParameter
+from api.answers import Answer, elapsed_days, etag
+from api.operations import operation
+from api.options import RecommendationQuery, answered, checked_kinds, checked_n, of_query
 from api.serving import serving
-from recommender.records import THERAPIES, TREATMENT_KINDS
+
+__all__ = ["blueprint", "checked_kinds", "checked_n"]  # the pages read their forms by the same rules
 
 blueprint = Blueprint("recommendations", __name__, url_prefix="/v1")
 
 
 @blueprint.get("/patients/<path:patient_id>/recommendations")  # path: some systems' ids hold a slash
+@operation(
+    "A patient's suggestions",
+    answer=Answer,
+    query=RecommendationQuery,
+    path={"patient_id": "The patient's id as it stood in the export, percent-encoded"},
+    problems=(404,),
+)
 def of_patient(patient_id: str) -> Response:
-    """200 with the list, 304 when the caller's ETag still holds; see docs/api.md for the problems."""
-    wanted = request.args.get("n", str(DEFAULT_N))
+    """The best suggestions for a patient of the version being served, each with its reasons and warnings.
+
+    An unknown patient is 404, a known one for whom nothing is left is 200 with an empty list and the reasons for it,
+    and a store that does not answer is 503.
+    """
     desk, entry = serving().patient(patient_id)
-    kinds = checked_kinds(request.args.getlist("kind"))
-    n = checked_n(wanted, longest(desk.release, kinds))
-    tag = etag(desk, entry, n, kinds)
+    wanted = of_query(desk.release)
+    tag = etag(desk, entry, wanted.n, wanted.told)
     if request.if_none_match.contains_weak(tag):
         response = Response(status=304)
     else:
-        response = jsonify(answer(desk, entry, patient_id, n, kinds))
+        reading = desk.reading(entry.chart, elapsed=elapsed_days(desk.release))
+        response = jsonify(answered(desk, entry, reading, patient_id, wanted))
     response.set_etag(tag, weak=True)
     return response
-
-
-def checked_kinds(texts: Sequence[str]) -> tuple[str, ...]:
-    """The kinds that are named, one or several (a,b) in each text; the therapies if none is. Raises BadParameter."""
-    named = [name for text in texts for name in text.split(",") if name]
-    if not set(named) <= set(TREATMENT_KINDS):
-        raise BadParameter("kind", f"kind must be one or more of {', '.join(TREATMENT_KINDS)}")
-    return tuple(kind for kind in TREATMENT_KINDS if kind in named) or THERAPIES
-
-
-def checked_n(text: str, longest: int) -> int:
-    """A list's length from its text. Raises BadParameter unless it is a whole number from 1 to `longest`."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= longest):
-        raise BadParameter("n", f"n must be a whole number from 1 to {longest}")
-    return int(text)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import atexit
 import threading
+from collections.abc import Sequence
 from functools import cache
 
 from flask import current_app
 
-from recommender.errors import InputError, RulesMissing, UnknownVersion
+from recommender.errors import InputError, RulesMissing, StoreCorrupt, UnknownPatient, UnknownVersion
 from recommender.offer import Desk
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
@@ -88,6 +89,24 @@ class Serving:
         except UnknownVersion:  # retired since the pointer was read: only then look again
             desk = cache.current()
             return desk, store.entry(desk.release, patient_id)
+
+    def patients(self, patient_ids: Sequence[str]) -> tuple[Desk, list[Entry | UnknownPatient | StoreCorrupt]]:
+        """The desk and the entry of each patient, all of one version; in place of an entry what is wrong with that one
+        alone. Raises what `desk` raises."""
+        store, cache = self._opened()
+
+        def entry(desk: Desk, patient_id: str) -> Entry | UnknownPatient | StoreCorrupt:
+            try:
+                return store.entry(desk.release, patient_id)
+            except (UnknownPatient, StoreCorrupt) as error:
+                return error
+
+        desk = cache.current()
+        try:
+            return desk, [entry(desk, patient_id) for patient_id in patient_ids]
+        except UnknownVersion:  # retired since the pointer was read: all of the new one
+            desk = cache.current()
+            return desk, [entry(desk, patient_id) for patient_id in patient_ids]
 
     def close(self) -> None:
         """Close the store if it was opened here; the next request would open it anew."""

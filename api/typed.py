@@ -47,6 +47,14 @@ def body(of: type[T]) -> T:
         raise BadParameter("body", "the body must be JSON in UTF-8") from None
 
 
+def checked(value: Any, of: type[T], whole: str = "body") -> T:
+    """What JSON held, as one value of a type. Raises BadParameter."""
+    try:
+        return msgspec.convert(value, of)
+    except msgspec.ValidationError as error:
+        raise _refused(error, of, whole) from None
+
+
 def etag(*parts: str) -> str:
     """A weak ETag's value of all that an answer depends on."""
     return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:32]

@@ -95,15 +95,17 @@ def _begun(entry: Told, moment: pd.Timestamp) -> datetime:
     return min(entry.start, moment)
 
 
-def entry_of(desk: Desk, records: Records, untold: Collection[str] = ()) -> tuple[Entry, Reading]:
-    """The entry of the only person of `records`, and the chart as it was read.
+def chart_of(records: Records, observed: Collection[str], untold: Collection[str] = ()) -> tuple[Chart, Known]:
+    """The chart of the only person of `records`, as safety rules look at it. observed: codes of observations that the
+    rules ask for; untold: kinds (condition, allergy ...) of which the request says nothing at all, so that none of them
+    on the chart does not mean that there is none."""
+    charts = read_charts(records, observed)
+    return charts.of(0), replace(charts.known, untold=frozenset(untold))
 
-    `untold`: kinds (condition, allergy ...) of which the request says nothing at all, so that none of them on the chart
-    does not mean that there is none.
-    """
-    columns, weights = row_of(desk.release.index, records)
-    charts = read_charts(records, desk.screen.observed)
-    return desk.live(columns, weights, charts.of(0), replace(charts.known, untold=frozenset(untold)))
+
+def entry_of(desk: Desk, records: Records, untold: Collection[str] = ()) -> tuple[Entry, Reading]:
+    """The entry of the only person of `records`, and the chart as it was read; `untold` as in `chart_of`."""
+    return desk.live(*row_of(desk.release.index, records), *chart_of(records, desk.screen.observed, untold))
 
 
 def with_added(desk: Desk, entry: Entry, added: Records, elapsed: int) -> tuple[Entry, Reading]:

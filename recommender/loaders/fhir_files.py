@@ -25,6 +25,7 @@ EXPORT_LOGS = ("log.ndjson", "log.ndjson.gz")  # what a bulk client notes of its
 BLOCK = 4 << 20  # bytes of lines that are handed on at a time
 LONGEST_LINE = 32 << 20
 LARGEST_DOCUMENT = 256 << 20
+MOST_BUNDLES_DEEP = 3
 NO_LINE = 1 << 30  # bytes without a line break: no NDJSON but, say, a gzip that unpacks to nothing but zeros
 TYPE = re.compile(rb'\s*\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"')
 
@@ -165,6 +166,20 @@ def entries(block: Block, wanted: frozenset[str], said: Said) -> Iterator[Entry]
             yield Entry(number, {}, problem=BROKEN)
             continue
         yield from _resources(value, number, wanted, said)
+
+
+def resources_of(value: Any, wanted: frozenset[str]) -> Iterator[tuple[Json, str | None]]:
+    """The wanted resources of parsed JSON (a Bundle, a resource, a list), each with what a Bundle calls it; not those
+    that a Bundle deletes. A Bundle in a Bundle, as a batch answers, is taken apart too."""
+    whole, said = [value], Said()
+    found: list[Entry] = []
+    for _ in range(MOST_BUNDLES_DEEP):
+        entries = [entry for part in whole for entry in _resources(part, None, wanted | {"Bundle"}, said)]
+        found += [entry for entry in entries if entry.problem is None and entry.resource["resourceType"] != "Bundle"]
+        whole = [entry.resource for entry in entries if entry.resource.get("resourceType") == "Bundle"]
+    for entry in found:
+        if f"{entry.resource['resourceType']}/{entry.resource.get('id')}" not in said.deleted:
+            yield entry.resource, entry.full_url
 
 
 def _of_document(block: Block, wanted: frozenset[str], said: Said) -> Iterator[Entry]:

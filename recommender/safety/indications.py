@@ -5,8 +5,7 @@ for type 2 diabetes", or that no labelled use is on file) and never makes one. W
 labelled: the table is ours, not FDA's.
 
 A combination is labelled for what a row says of it (`sacubitril/valsartan`). Without a row it is labelled for what
-**each** of its ingredients is that has a use on file: lisinopril alone is labelled for heart failure, lisinopril with
-hydrochlorothiazide is not.
+**each** of its ingredients is: a local anaesthetic with epinephrine is no drug for shock.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ class Indications:
         own = self.named.get(drug_code)
         if own is not None:
             return own
-        each = [self.named[part] for part in self._parts(drug_code) if part in self.named]
+        each = [self.named.get(part, ()) for part in self._parts(drug_code)]
         return tuple(term for term in each[0] if all(term in terms for terms in each[1:])) if each else ()
 
     def labelled_for(self, drug_code: str, condition_codes: Iterable[str]) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ def page(template: str, *, status: int = 200, desk: Desk | None = None, **values
     """The page, and the cookies that it needs."""
     t = words()
     if desk is not None:
-        values |= {"release": desk.release, "served": _served(desk, t)}
+        values |= served(desk, t)
     values = {"room": "", "again": None, **values}
     html = render_template(template, t=t, rooms=ROOMS, languages=list(CATALOGUES), token=token(), **values)
     response = make_response(html, status)
@@ -96,7 +96,12 @@ def require_own_form() -> None:
 # --- what every page says of the version being served ----------------------------------------------------------------
 
 
-def _served(desk: Desk, t: Words) -> dict[str, Any]:
+def served(desk: Desk, t: Words) -> dict[str, Any]:
+    """`release`, and `served`: it in words."""
+    return {"release": desk.release, "served": _in_words(desk, t)}
+
+
+def _in_words(desk: Desk, t: Words) -> dict[str, Any]:
     release, manifest = desk.release, desk.release.manifest
     counts, as_of = manifest.get("counts", {}), str(manifest.get("as_of", ""))
     synthetic = manifest.get("synthetic") is True

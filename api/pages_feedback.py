@@ -1,4 +1,4 @@
-"""A click on accept, "not for this patient" or "despite the warning" in, the same place on the page out: what is stored.
+"""A click on accept, "not for this patient" or "despite the warning" in, the place on the page that says so out.
 
 Without scripts the whole page comes back; a script of ours asks for the place alone. Nothing of an answer stands in an
 address or a log.
@@ -88,13 +88,13 @@ class Answerable:
         return SEPARATOR.join((self.kind, self.code, plain(self.name), rank, " ".join(self.rules), marks))
 
     @classmethod
-    def unpacked(cls, id: str, text: str) -> Self:
+    def unpacked(cls, event_id: str, text: str) -> Self:
         parts = text.split(SEPARATOR)
         if len(parts) != 6:
             raise BadParameter("choice", "the form is not one of ours: open the patient again")
         kind, code, name, rank, rules, marks = parts
         number = int(rank) if rank.isascii() and rank.isdigit() and len(rank) < 6 else None
-        return cls(id, kind, code, name, number, tuple(rules.split()), "w" in marks, "x" in marks)
+        return cls(event_id, kind, code, name, number, tuple(rules.split()), "w" in marks, "x" in marks)
 
 
 def plain(name: str) -> str:
@@ -131,8 +131,8 @@ def answer() -> Response:
 
 def _chosen() -> tuple[str, str, Answerable]:
     """The outcome, its reason or the event that it takes back, and what it is about."""
-    outcome, rest, id = (*request.form.get("choice", "").split(":"), "", "", "")[:3]
-    return outcome, rest, Answerable.unpacked(id, request.form.get(f"item:{id}", ""))
+    outcome, rest, event_id = (*request.form.get("choice", "").split(":"), "", "", "")[:3]
+    return outcome, rest, Answerable.unpacked(event_id, request.form.get(f"item:{event_id}", ""))
 
 
 def _store(patient_id: str, outcome: str, rest: str, it: Answerable) -> None:

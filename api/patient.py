@@ -44,6 +44,9 @@ def values(desk: Desk, entry: Entry, answer: Answer, n: int, elapsed: int) -> di
     fields = [("patient_id", answer.patient_id), ("n", str(n)), ("kind", kind)]
     return {
         "desk": desk,
+        "changes": None,
+        "added": (),
+        "refused": (),
         "room": "patients",
         "answer": answer,
         "chart": chart(release, entry, answer, t, measured(desk, entry, elapsed, t)),

@@ -35,4 +35,60 @@
       say(place, document.body.dataset.offline);
     }
   });
+
+  // --- what if ---
+
+  const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+  const places = () => new Map(Array.from(document.querySelectorAll(".suggestion"),
+    (row) => [row.querySelector("h3")?.title, row.getBoundingClientRect().top]));
+  const moved = (before) => {
+    if (calm.matches) return;
+    for (const row of document.querySelectorAll(".suggestion")) {
+      const was = before.get(row.querySelector("h3")?.title);
+      const by = was === undefined ? 0 : was - row.getBoundingClientRect().top;
+      if (by) row.animate([{ transform: `translateY(${by}px)` }, { transform: "none" }], { duration: 180, easing: "ease-out" });
+    }
+  };
+
+  let asked = 0;
+  document.addEventListener("submit", async (event) => {
+    const form = event.target.closest(".adding");
+    if (!form) return;
+    event.preventDefault();
+    const number = ++asked;
+    const patient = form.closest(".patient");
+    const focused = event.submitter?.name === "clear" ? "" : document.activeElement?.id;
+    patient.setAttribute("aria-busy", "true");
+    try {
+      const answer = await send(form, event.submitter);
+      if (!answer.ok) throw new Error("no answer");
+      const found = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector(".patient");
+      if (number !== asked) return;
+      const before = places();
+      patient.replaceWith(found);
+      moved(before);
+      (document.getElementById(focused) || document.getElementById("if-condition"))?.focus({ preventScroll: true });
+    } catch {
+      if (number !== asked) return;
+      patient.removeAttribute("aria-busy");
+      const time = new Date().toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
+      say(form, form.dataset.offline.replace("{time}", time));
+    }
+  });
+
+  let waiting = 0;
+  document.addEventListener("input", (event) => {
+    const field = event.target.closest("[data-names]");
+    if (!field || field.value.trim().length < 2) return;
+    clearTimeout(waiting);
+    waiting = setTimeout(async () => {
+      const body = new URLSearchParams({ kind: field.dataset.names, text: field.value });
+      try {
+        const answer = await fetch("/patient/names", { method: "POST", body, headers: { "X-Rxrec": "part" } });
+        const { names } = await answer.json();
+        const list = document.getElementById(field.getAttribute("list"));
+        list?.replaceChildren(...names.map((name) => Object.assign(document.createElement("option"), { value: name })));
+      } catch { /* a name can be typed in full */ }
+    }, 120);
+  });
 })();

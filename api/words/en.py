@@ -183,6 +183,7 @@ EN: dict[str, str] = {
     "list.chance.said": "Of patients like this one, about {share} in 100 began it.",
     "list.what_score": "What do the numbers mean?",
     "list.comma": ", ",
+    "list.semicolon": "; ",
     "list.and": ", ",
     "colon": ": ",
     "dash": " — ",

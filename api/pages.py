@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from api import frame, pages_feedback, pages_whatif
+from api import frame, pages_feedback, pages_model, pages_whatif
 from api.answers import DEFAULT_N
 from api.observe import request_id
 from api.patient import shown
@@ -19,7 +19,7 @@ from api.serving import serving
 from recommender.errors import EngineError, UnknownPatient
 
 blueprint = Blueprint("pages", __name__)
-for room in (pages_feedback, pages_whatif):
+for room in (pages_feedback, pages_whatif, pages_model):
     blueprint.register_blueprint(room.blueprint)
 GLOBALS: dict[str, Any] = {"short_id": short_id, "default_n": DEFAULT_N}
 

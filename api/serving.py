@@ -15,7 +15,7 @@ from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
 from recommender.settings import Settings
 from recommender.snapshot import Entry, Release
-from recommender.store import Store, open_store
+from recommender.store import PublishedVersion, Store, open_store
 
 RELEASES_HELD = 2  # the one being served, and the one before it for requests that have begun with it
 
@@ -107,6 +107,10 @@ class Serving:
         except UnknownVersion:  # retired since the pointer was read: all of the new one
             desk = cache.current()
             return desk, [entry(desk, patient_id) for patient_id in patient_ids]
+
+    def versions(self) -> list[PublishedVersion]:
+        """The whole versions of the store, the newest first. Raises StoreUnavailable."""
+        return self._opened()[0].versions()
 
     def close(self) -> None:
         """Close the store if it was opened here; the next request would open it anew."""

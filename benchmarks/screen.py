@@ -73,7 +73,7 @@ def main() -> None:
         entry = snapshot.entry(patient)
         began = time.perf_counter()
         reading = desk.reading(entry.chart)
-        reading.tiers(*desk.parts, entry.columns)
+        reading.tiers(desk.candidates, entry.columns)
         screened.append(time.perf_counter() - began)
         began = time.perf_counter()
         desk.offer(entry, reading, 10, THERAPIES)

@@ -100,7 +100,7 @@ def chart_of(records: Records, observed: Collection[str], untold: Collection[str
     rules ask for; untold: kinds (condition, allergy ...) of which the request says nothing at all, so that none of them
     on the chart does not mean that there is none."""
     charts = read_charts(records, observed)
-    return charts.of(0), replace(charts.known, untold=frozenset(untold))
+    return charts.of(0), replace(charts.known, untold=frozenset(untold), local=frozenset())
 
 
 def entry_of(desk: Desk, records: Records, untold: Collection[str] = ()) -> tuple[Entry, Reading]:

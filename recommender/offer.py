@@ -7,7 +7,7 @@ chart come from differs.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -21,7 +21,7 @@ from recommender.safety.indications import Indications
 from recommender.safety.kernel import CONTRAINDICATED
 from recommender.safety.screen import Read, Screen
 from recommender.safety.sets import in_order, pair_rank
-from recommender.safety.tables import ragged
+from recommender.safety.tables import Candidates, ragged
 from recommender.safety.verdict import Gap, Reading, Verdict
 from recommender.snapshot import Entry, Release
 
@@ -89,12 +89,20 @@ class Desk:
         return self.screen.read(self.release.known)
 
     @cached_property
-    def parts(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.screen.parts(self.release.index.columns)
+    def candidates(self) -> Candidates:
+        """All columns as what may be suggested."""
+        return self.screen.candidates(self.release.index.columns, self.release.known)
+
+    def _in_body(self, column_ix: int) -> np.ndarray:
+        """The ingredients of a drug that can interact with others of the list; none of what is given locally."""
+        ptr, parts, local = self.candidates
+        return parts[:0] if local[column_ix] else parts[ptr[column_ix] : ptr[column_ix + 1]]
 
     def reading(self, chart: Chart, known: Known | None = None, elapsed: int = 0) -> Reading:
         """A chart of this release, or one with concepts of its own."""
-        read = self._read if known is None else self.screen.read(known)
+        read = self._read
+        if known is not None:  # what is given on the skin here is told by all records, not by one chart
+            read = self.screen.read(replace(known, local=self.release.known.local))
         return Reading(self.screen, read, chart, elapsed)
 
     def offer(self, entry: Entry, reading: Reading, n: int, kinds: Collection[str]) -> Offer:
@@ -102,10 +110,9 @@ class Desk:
         columns = self.release.index.columns
         asked = np.array([columns[ix].kind in kinds for ix in entry.columns.tolist()], dtype=bool)
         candidates, scores = entry.columns[asked], entry.scores[asked]
-        ptr, parts = self.parts
-        tiers = reading.tiers(ptr, parts, candidates)
+        tiers = reading.tiers(self.candidates, candidates)
         free = np.flatnonzero(tiers.rank < CONTRAINDICATED)
-        free_ptr, free_parts = ragged(parts[ptr[ix] : ptr[ix + 1]] for ix in candidates[free].tolist())
+        free_ptr, free_parts = ragged(map(self._in_body, candidates[free].tolist()))
         served = in_order(self.screen.arrays, scores[free], tiers.rank[free], free_ptr, free_parts, n, self.cost)
 
         def candidate(place: int) -> Candidate:
@@ -139,7 +146,7 @@ class Desk:
         one = PatientMatrix(row, self.release.index, np.array([""], dtype=object))
         top = top_n(self.release.model, one, DEPTH + SPARE, of=THERAPIES, per_kind=PER_KIND)
         reading = self.reading(chart, known, elapsed)
-        tiers = reading.tiers(*self.parts, top.columns)
+        tiers = reading.tiers(self.candidates, top.columns)
         top = top.where(within_depth(top, self.release.index, tiers.rank < CONTRAINDICATED, DEPTH, PER_KIND))
         return Entry(top.columns, top.scores, row_columns, row_weights, chart), reading
 
@@ -182,7 +189,7 @@ class Desk:
         if not places:
             return ()
         places.sort(key=lambda place: (-scores[place], place))
-        tiers = reading.tiers(*self.parts, index.targets[places])
+        tiers = reading.tiers(self.candidates, index.targets[places])
         safe = [place for place, rank in zip(places, tiers.rank.tolist(), strict=True) if rank < SERIOUS]
         return tuple(
             self._alternative(place, float(scores[place]), column, diseases, reading)
@@ -207,9 +214,8 @@ class Desk:
 
     def _beside(self, column_ix: int, on_list: np.ndarray) -> int | None:
         """The item of the list that a candidate is contraindicated with."""
-        ptr, parts = self.parts
-        mine = parts[ptr[column_ix] : ptr[column_ix + 1]]
+        mine = self._in_body(column_ix)
         for ix in on_list.tolist():
-            if pair_rank(self.screen.arrays.inter, mine, parts[ptr[ix] : ptr[ix + 1]]) == CONTRAINDICATED:
+            if pair_rank(self.screen.arrays.inter, mine, self._in_body(ix)) == CONTRAINDICATED:
                 return int(ix)
         return None

@@ -28,6 +28,7 @@ from recommender.safety.kinds import RANK
 from recommender.safety.rules import FAMILIES
 from recommender.safety.screen import Read, Screen
 from recommender.safety.sets import WEIGHTS, greedy, pair_rank
+from recommender.safety.tables import ragged
 
 COSTS = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
 TOLD = ("contraindicated", "serious")
@@ -38,14 +39,14 @@ LONGEST = 60  # of a list of what was begun
 class Bench:
     """What lists are judged with: the charts at the moments of the tested lists, and the drugs that may be listed.
 
-    columns (n_targets,): what the targets are; parts_ptr, parts: their ingredients.
+    columns (n_targets,): what the targets are; ptr, parts: the ingredients of those that can interact with others.
     """
 
     screen: Screen
     read: Read
     charts: Charts
     columns: tuple[Column, ...]
-    parts_ptr: np.ndarray
+    ptr: np.ndarray
     parts: np.ndarray
 
 
@@ -54,7 +55,12 @@ def bench_of(evaluation: Evaluation, records: Records, screen: Screen) -> Bench:
     moments = Moments(trial.person, trial.when, trial.until, trial.earlier)
     charts = _at(records, screen, moments, tested)
     columns = tuple(trial.taught.index.columns[ix] for ix in trial.taught.index.targets)
-    return Bench(screen, screen.read(charts.known), charts, columns, *screen.parts(columns))
+    drugs = screen.candidates(columns, charts.known)
+    in_body = ragged(
+        () if local else drugs.parts[first:end].tolist()
+        for first, end, local in zip(drugs.ptr[:-1], drugs.ptr[1:], drugs.local, strict=True)
+    )
+    return Bench(screen, screen.read(charts.known), charts, columns, *in_body)
 
 
 def _at(records: Records, screen: Screen, moments: Moments, tested: np.ndarray) -> Charts:
@@ -96,7 +102,7 @@ def served(
     """The lists (n, longest) as they would be served; -1 beyond their end. ranked (n, depth): candidates best first;
     scores (n, n_targets); tiers (n, depth) uint8."""
     inter = bench.screen.arrays.inter
-    return _served(inter, bench.parts_ptr, bench.parts, ranked, scores.astype(np.float64), tiers, longest, DEPTH, cost,
+    return _served(inter, bench.ptr, bench.parts, ranked, scores.astype(np.float64), tiers, longest, DEPTH, cost,
                    WEIGHTS)  # fmt: skip
 
 
@@ -109,7 +115,7 @@ def figures_of(bench: Bench, shown: np.ndarray) -> dict[str, float]:
         rank = _ranks(bench, shown, family)
         for severity in TOLD:
             figures[f"{family} {severity}".strip()] = float(100 * (rank == RANK[severity]).sum() / n)
-    pairs, counts = _pairs(bench.screen.arrays.inter, bench.parts_ptr, bench.parts, shown)
+    pairs, counts = _pairs(bench.screen.arrays.inter, bench.ptr, bench.parts, shown)
     for severity in TOLD:
         figures[f"pairs {severity}"] = float(100 * counts[RANK[severity]] / n)
     figures["pair rate"] = float(sum(counts[RANK[name]] for name in TOLD) / pairs) if pairs else float("nan")

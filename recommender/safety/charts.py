@@ -22,6 +22,7 @@ from recommender.records import Records
 WASHOUT_DAYS = 14  # a drug that ended earlier is no part of a chart; labels of MAO inhibitors ask for so long
 RUNS, RUNS_LOCALLY = 0, -1  # the `days` of a drug that goes on
 OLDEST = 32_000  # days; what is older is as old as this
+LOCAL_SHARE = 0.95
 KINDS = ("drug", "condition", "allergy", "observation")
 SEXES = ("unknown", "F", "M")
 DAY, DAYS_PER_YEAR = 86_400, 365.2425
@@ -31,19 +32,22 @@ DAY, DAYS_PER_YEAR = 86_400, 365.2425
 class Known:
     """What the concepts of charts are, and which kinds the export tells at all.
 
-    Where it tells no allergy of anybody, a chart without one says nothing; such a kind is in `untold`.
+    Where it tells no allergy of anybody, a chart without one says nothing; such a kind is in `untold`. `local`: codes
+    of drugs that are given next to always on the skin, in the eye or in the ear here, so that this is what a suggestion
+    of one means.
     """
 
     concepts: tuple[Column, ...]
     untold: frozenset[str] = frozenset()
+    local: frozenset[str] = frozenset()
 
     def as_dict(self) -> dict[str, Any]:
         concepts = [[c.code, c.kind, c.name, c.group] for c in self.concepts]
-        return {"concepts": concepts, "untold": sorted(self.untold)}
+        return {"concepts": concepts, "untold": sorted(self.untold), "local": sorted(self.local)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Known:
-        return cls(tuple(Column(*c) for c in data["concepts"]), frozenset(data["untold"]))
+        return cls(tuple(Column(*c) for c in data["concepts"]), frozenset(data["untold"]), frozenset(data["local"]))
 
     @cached_property
     def place(self) -> dict[tuple[str, str], int]:
@@ -127,7 +131,8 @@ def read_charts(records: Records, observed: Collection[str], moments: Moments | 
     used = np.unique(concept)
     names = records.concepts.iloc[used][["code", "kind", "name", "group"]]
     untold = {kind for kind in KINDS if not len(getattr(records, _TABLES[kind]))}
-    known = Known(tuple(Column(*c) for c in names.itertuples(index=False, name=None)), frozenset(untold))
+    concepts = tuple(Column(*c) for c in names.itertuples(index=False, name=None))
+    known = Known(concepts, frozenset(untold), _given_locally(records))
     order = np.argsort(row * np.int64(len(records.concepts)) + concept, kind="stable")
     indptr = np.zeros(len(at) + 1, dtype=np.int64)
     np.cumsum(np.bincount(row, minlength=len(at)), out=indptr[1:])
@@ -143,6 +148,15 @@ def read_charts(records: Records, observed: Collection[str], moments: Moments | 
         age=np.maximum(age, 0).astype(np.float32),
         sex=people["sex"].map({"F": 1, "M": 2}).fillna(0).to_numpy(np.uint8),
     )
+
+
+def _given_locally(records: Records) -> frozenset[str]:
+    """Codes of the drugs of which LOCAL_SHARE of all events or more are local."""
+    concept, local = (records.treatments[name].to_numpy() for name in ("concept_ix", "local"))
+    n = len(records.concepts)
+    events, locally = np.bincount(concept, minlength=n), np.bincount(concept[local], minlength=n)
+    codes = records.concepts["code"].to_numpy()
+    return frozenset(codes[(events > 0) & (locally >= LOCAL_SHARE * events)].tolist())
 
 
 _TABLES = {"drug": "treatments", "condition": "conditions", "allergy": "allergies", "observation": "observations"}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from recommender.safety.tables import RuleArrays
+from recommender.safety.tables import Candidates, RuleArrays
 
 NEVER = 10**7  # days since a condition that was never recorded
 NO, HOLDS, UNKNOWN = 0, 1, 2  # whether a fact rule holds for a patient
@@ -192,24 +192,9 @@ def _judge(rules: RuleArrays, facts: Facts, age: float, sex: int, vague: bool) -
 
 
 @numba.njit(cache=True, nogil=True)
-def judge_drug(
-    rules: RuleArrays,
-    known: Meanings,
-    facts: Facts,
-    missing: int,
-    allergies: np.ndarray,
-    now: np.ndarray,
-    lately: np.ndarray,
-    parts: np.ndarray,
-) -> tuple[int, int]:
-    """The strictest rank of all that stands against a drug of these ingredients, and what was not checked of it.
-
-    now, lately: the ingredients that go on, and those that ended lately; allergies: rows of allergy_rank; parts: the
-    drug's ingredients, none where it is not known.
-    """
-    if not len(parts):
-        return 0, DRUG
-    rank, unchecked = 0, missing & (THERAPY | ALLERGY)
+def _judge_pairs(rules: RuleArrays, facts: Facts, now: np.ndarray, lately: np.ndarray, parts: np.ndarray) -> int:
+    """The strictest rank of what other drugs have against one: interactions, and therapy twice."""
+    rank = 0
     for one in parts:
         if facts.running[one]:
             rank = max(rank, rules.same[one])
@@ -221,6 +206,42 @@ def judge_drug(
         for other in lately:
             if rules.inter[one, other] == CONTRAINDICATED and not _holds(parts, other):
                 rank = CONTRAINDICATED
+    for m in range(len(rules.many_most)):
+        count, new = 0, False
+        for other in now:
+            count += rules.many[m, other]
+        for one in parts:
+            if rules.many[m, one] and not facts.running[one]:
+                new = True
+                count += 1
+        if new and count > rules.many_most[m]:
+            rank = max(rank, rules.many_rank[m])
+    return rank
+
+
+@numba.njit(cache=True, nogil=True)
+def judge_drug(
+    rules: RuleArrays,
+    known: Meanings,
+    facts: Facts,
+    missing: int,
+    allergies: np.ndarray,
+    now: np.ndarray,
+    lately: np.ndarray,
+    parts: np.ndarray,
+    local: bool,
+) -> tuple[int, int]:
+    """The strictest rank of all that stands against a drug of these ingredients, and what was not checked of it.
+
+    now, lately: the ingredients that go on, and those that ended lately; allergies: rows of allergy_rank; parts: the
+    drug's ingredients, none where it is not known; local: see `Candidates`.
+    """
+    if not len(parts):
+        return 0, DRUG
+    rank, unchecked = 0, missing & ALLERGY
+    if not local:
+        rank, unchecked = _judge_pairs(rules, facts, now, lately, parts), missing & (THERAPY | ALLERGY)
+    for one in parts:
         for row in allergies:
             rank = max(rank, known.allergy_rank[row, one])
         for a in range(rules.named_ptr[one], rules.named_ptr[one + 1]):
@@ -237,16 +258,6 @@ def judge_drug(
                     unchecked |= CONDITION if told_by_state else PERSON
                 else:
                     unchecked |= LAB
-    for m in range(len(rules.many_most)):
-        count, new = 0, False
-        for other in now:
-            count += rules.many[m, other]
-        for one in parts:
-            if rules.many[m, one] and not facts.running[one]:
-                new = True
-                count += 1
-        if new and count > rules.many_most[m]:
-            rank = max(rank, rules.many_rank[m])
     return rank, unchecked
 
 
@@ -267,16 +278,18 @@ def judge_list(
     allergies: np.ndarray,
     now: np.ndarray,
     lately: np.ndarray,
-    parts_ptr: np.ndarray,
-    parts: np.ndarray,
+    candidates: Candidates,
     listed: np.ndarray,
     rank: np.ndarray,
     unchecked: np.ndarray,
 ) -> None:
-    """Fill rank and unchecked (n,) uint8 of candidates listed (n,), positions in the ragged `parts`."""
+    """Fill rank and unchecked (n,) uint8 of what is listed (n,), positions in `candidates`."""
     for k in range(len(listed)):
-        of = parts[parts_ptr[listed[k]] : parts_ptr[listed[k] + 1]]
-        rank[k], unchecked[k] = judge_drug(rules, known, facts, missing, allergies, now, lately, of)
+        c = listed[k]
+        parts = candidates.parts[candidates.ptr[c] : candidates.ptr[c + 1]]
+        rank[k], unchecked[k] = judge_drug(
+            rules, known, facts, missing, allergies, now, lately, parts, candidates.local[c]
+        )
 
 
 @numba.njit(cache=True, nogil=True)
@@ -294,8 +307,7 @@ def screen_patients(
     derivable: np.ndarray,
     fresh_days: np.ndarray,
     elapsed: int,
-    parts_ptr: np.ndarray,
-    parts: np.ndarray,
+    candidates: Candidates,
     list_ptr: np.ndarray,
     listed: np.ndarray,
     rank: np.ndarray,
@@ -305,7 +317,7 @@ def screen_patients(
 ) -> None:
     """Fill rank and unchecked (total,) uint8 of the candidates of the patients from `first` to `end`.
 
-    Patient u's candidates are listed[list_ptr[u]:list_ptr[u + 1]], positions in the ragged `parts`.
+    Patient u's are listed[list_ptr[u]:list_ptr[u + 1]], positions in `candidates`.
     """
     facts = blank(rules)
     for u in range(first, end):
@@ -319,6 +331,5 @@ def screen_patients(
         allergies = known.allergy[chart[known.kind[chart] == 2]]
         part = slice(list_ptr[u], list_ptr[u + 1])
         judge_list(
-            rules, known, facts, missing, allergies, now, lately, parts_ptr, parts, listed[part], rank[part],
-            unchecked[part],
-        )  # fmt: skip
+            rules, known, facts, missing, allergies, now, lately, candidates, listed[part], rank[part], unchecked[part]
+        )

@@ -22,7 +22,7 @@ from recommender.safety.kernel import ALLERGY, CONDITION, LAB, THERAPY, Meanings
 from recommender.safety.kinds import AllergyRule, AnyRule
 from recommender.safety.renal import ckd_epi_2021, cockcroft_gault
 from recommender.safety.rules import Rules
-from recommender.safety.tables import RuleArrays, ragged, rule_arrays
+from recommender.safety.tables import Candidates, RuleArrays, ragged, rule_arrays
 from recommender.vocabulary import ConditionVocabulary, DrugVocabulary
 from recommender.vocabulary.conditions import ICD
 
@@ -87,9 +87,10 @@ class Screen:
         """Numbers of the ingredients of a drug's code; () where it is not known."""
         return tuple(self.place[part] for part in self.rules.ingredients_of(code))
 
-    def parts(self, columns: Sequence[Column]) -> tuple[np.ndarray, np.ndarray]:
-        """The ingredients of each of some candidates, as `ragged`; none of what is no drug or not known."""
-        return ragged(self.ingredients(c.code) if c.kind == "drug" else () for c in columns)
+    def candidates(self, columns: Sequence[Column], known: Known) -> Candidates:
+        """Columns as what may be suggested where charts tell what is `known`."""
+        ptr, parts = ragged(self.ingredients(c.code) if c.kind == "drug" else () for c in columns)
+        return Candidates(ptr, parts, np.array([c.code in known.local for c in columns], dtype=bool))
 
     def read(self, known: Known) -> Read:
         """What the concepts of charts mean."""
@@ -177,16 +178,16 @@ class Screen:
         arrays, meanings = self.arrays, read.meanings
         if family:
             arrays, meanings = only(arrays, meanings, family)
-        parts_ptr, parts = self.parts(candidates)
+        drugs = self.candidates(candidates, read.known)
         derived, derived_days = self.derived(read, charts)
         rank, unchecked = np.zeros(len(listed), dtype=np.uint8), np.zeros(len(listed), dtype=np.uint8)
 
         def block(first: int) -> None:
             end = min(first + BLOCK_PATIENTS, len(charts))
             screen_patients(
-                arrays, meanings, charts.indptr, charts.concept, charts.days, charts.value, charts.age,
-                charts.sex, derived, derived_days, self.derivable, self.fresh_days, elapsed, parts_ptr, parts, list_ptr,
-                listed, rank, unchecked, first, end,
+                arrays, meanings, charts.indptr, charts.concept, charts.days, charts.value, charts.age, charts.sex,
+                derived, derived_days, self.derivable, self.fresh_days, elapsed, drugs, list_ptr, listed, rank,
+                unchecked, first, end,
             )  # fmt: skip
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:

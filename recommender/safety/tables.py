@@ -57,6 +57,15 @@ class RuleArrays(NamedTuple):
     n_measures: int
 
 
+class Candidates(NamedTuple):
+    """Drugs that may be suggested: the ingredients of each, ptr (n + 1,) and parts, none of what is no drug or not
+    known; local (n,) bool: given on the skin, in the eye or in the ear, so that nothing interacts with it."""
+
+    ptr: np.ndarray
+    parts: np.ndarray
+    local: np.ndarray
+
+
 def ragged(lists: Iterable[Iterable[int]]) -> tuple[np.ndarray, np.ndarray]:
     """Lists one after another: (n + 1,) int64 where each begins, and their values int32."""
     made = [sorted(one) for one in lists]

@@ -34,6 +34,7 @@ from recommender.safety.kinds import (
     PopulationRule,
 )
 from recommender.safety.screen import Read, Screen, Tiers, forbidden
+from recommender.safety.tables import Candidates
 
 Outcome = Literal["kept", "withheld", "not_checked"]
 GapKind = Literal["drug", "kind", "therapy", "allergy", "condition", "person", "lab"]
@@ -94,22 +95,22 @@ class Reading:
 
     # --- candidates --------------------------------------------------------------------------------------------------
 
-    def tiers(self, parts_ptr: np.ndarray, parts: np.ndarray, listed: np.ndarray) -> Tiers:
-        """What stands against each of some candidates: listed (n,), positions in what `Screen.parts` gave."""
+    def tiers(self, candidates: Candidates, listed: np.ndarray) -> Tiers:
+        """What stands against each of some candidates: listed (n,), positions in `candidates`."""
         found = Tiers(np.zeros(len(listed), dtype=np.uint8), np.zeros(len(listed), dtype=np.uint8))
         judge_list(
             self._screen.arrays, self._read.meanings, self._facts, self._missing, self._allergies, self._now,
-            self._lately, parts_ptr, parts, listed, found.rank, found.unchecked,
+            self._lately, candidates, listed, found.rank, found.unchecked,
         )  # fmt: skip
         return found
 
     def verdict(self, drug: Column) -> Verdict:
         """All that stands against a drug that the patient is not known to take."""
         parts = self._parts(drug)
-        ingredients = np.array(parts, dtype=np.int32)
-        found_of_one = self.tiers(np.array([0, len(parts)]), ingredients, np.zeros(1, dtype=np.int64))
-        rank, unchecked = int(found_of_one.rank[0]), int(found_of_one.unchecked[0])
-        found = dict.fromkeys((*self._against_therapy(parts), *self._against_patient(parts)))
+        own = self.tiers(self._screen.candidates([drug], self._read.known), np.zeros(1, dtype=np.int64))
+        rank, unchecked = int(own.rank[0]), int(own.unchecked[0])
+        pairs = () if drug.code in self._read.known.local else self._against_therapy(parts)
+        found = dict.fromkeys((*pairs, *self._against_patient(parts)))
         alerts = sorted(found, key=lambda alert: (-alert.rule.rank, alert.rule.id, alert.because))
         return Verdict(drug, rank, unchecked, tuple(alerts), tuple(self._gaps_of(drug, parts)))
 

@@ -32,7 +32,7 @@ def bench() -> Bench:
     ages, sexes = np.full(3, 50, np.float32), np.full(3, 2, np.uint8)
     charts = Charts(known, np.array([0, 1, 2, 2]), facts.concept, facts.days, facts.value, ages, sexes)
     columns = tuple(map(drug, NAMES))
-    return Bench(SCREEN, SCREEN.read(known), charts, columns, *SCREEN.parts(columns))
+    return Bench(SCREEN, SCREEN.read(known), charts, columns, *SCREEN.candidates(columns, known)[:2])
 
 
 def test_figures_by_hand(bench: Bench) -> None:

@@ -196,6 +196,13 @@ def test_a_drug_that_ended_lately_still_forbids_what_is_contraindicated_with_it(
 
 
 def test_what_is_on_the_skin_does_not_interact() -> None:
+    neomycin, furosemide = named("neomycin"), named("furosemide")
+    charts = chart_of((furosemide, RUNS), (Column("text:neomycin", "allergy", "neomycin", ""), 0))
+    allergy = {"allergy-itself", "allergy-aminoglycoside"}
+    assert allergy < set(told(charts, neomycin))  # an aminoglycoside beside a loop diuretic
+    here = dataclasses.replace(charts, known=dataclasses.replace(charts.known, local=frozenset({neomycin.code})))
+    assert set(told(here, neomycin)) == allergy  # here it is an ointment: that it may not touch still counts
+    assert tiers_of(here)[0].tolist() == tiers_of(charts)[0].tolist()  # the others are as before
     assert told(chart_of((named("ketoconazole"), RUNS_LOCALLY)), named("simvastatin")) == {}
     assert told(chart_of((named("ketoconazole"), RUNS)), named("simvastatin"))
 
@@ -317,9 +324,10 @@ def tiers_of(charts: Charts, family: str = "") -> np.ndarray:
 
 
 @settings(deadline=None, max_examples=150)
-@given(facts(), PEOPLE)
-def test_the_compiled_tiers_are_those_of_the_rules_that_are_named(chart, person) -> None:
+@given(facts(), PEOPLE, st.sets(st.sampled_from([one.code for one in DRUGS]), max_size=4))
+def test_the_compiled_tiers_are_those_of_the_rules_that_are_named(chart, person, local) -> None:
     charts = chart_of(*chart, age=person[0], sex=person[1])
+    charts = dataclasses.replace(charts, known=dataclasses.replace(charts.known, local=frozenset(local)))
     rank, unchecked = tiers_of(charts)
     mine = reading(charts)
     for place, candidate in enumerate(DRUGS):

@@ -81,3 +81,15 @@ class FeedbackUnavailable(EngineError):
     """The log of feedback cannot be read or written: nothing new was stored, and what was there is as it was."""
 
     exit_code = 11
+
+
+class AuditUnavailable(EngineError):
+    """An access to a patient's data cannot be written into the audit log, so the data are not given."""
+
+    exit_code = 12
+
+
+class AuditBroken(EngineError):
+    """The audit log is not what was written: a line was removed, altered, reordered or put in; the message says where."""
+
+    exit_code = 13

@@ -26,6 +26,10 @@ class Settings:
     formulary_first: whether suggestions that are not on the formulary stand below those that are.
     read_memory: MiB that the rows of an export in work may take while it is read (on top come libraries, and people,
     stays and concepts, which are held whole: docs/data-engineers.md).
+    auth: "on", or "off": the open demonstration, on loopback only; empty: on once there is a file of keys.
+    audit: "on" or "off"; empty: as `auth`. keys, trust, secret: files (docs/security.md); in `workdir` if empty.
+    base_url: where callers reach this server, such as https://rxrec.example.org; needed for tokens and behind a proxy.
+    rate_limit: requests a minute that one caller may make. idle_minutes: after so long a signed-in page must sign in again.
     """
 
     workdir: Path = Path()
@@ -38,11 +42,21 @@ class Settings:
     interaction_cost: float = 0.2
     formulary: str = ""
     formulary_first: bool = False
+    auth: str = ""
+    audit: str = ""
+    keys: str = ""
+    trust: str = ""
+    secret: str = ""
+    base_url: str = ""
+    rate_limit: int = 600
+    idle_minutes: int = 15
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read RXREC_WORKDIR, REDIS_URL, RXREC_KEY_PREFIX, RXREC_KEEP_VERSIONS, RXREC_READ_MEMORY, RXREC_RULES,
-        RXREC_VOCABULARY, RXREC_INTERACTION_COST, RXREC_FORMULARY and RXREC_FORMULARY_FIRST ("yes" or "no").
+        RXREC_VOCABULARY, RXREC_INTERACTION_COST, RXREC_FORMULARY and RXREC_FORMULARY_FIRST ("yes" or "no"), and
+        of who may (docs/security.md) RXREC_AUTH, RXREC_AUDIT, RXREC_KEYS, RXREC_TRUST, RXREC_SECRET, RXREC_BASE_URL,
+        RXREC_RATE_LIMIT and RXREC_IDLE_MINUTES.
 
         Raises EngineError on a bad value.
         """
@@ -66,6 +80,12 @@ class Settings:
                 raise EngineError(f"{name} must be yes or no, not {told!r}")
             return told == "yes"
 
+        def switch(name: str) -> str:
+            told = env.get(name, "")
+            if told not in ("", "on", "off"):
+                raise EngineError(f"{name} must be on or off, not {told!r}")
+            return told
+
         return cls(
             workdir=Path(env.get("RXREC_WORKDIR", ".")).resolve(),
             redis_url=env.get("REDIS_URL", ""),
@@ -77,4 +97,12 @@ class Settings:
             interaction_cost=weight("RXREC_INTERACTION_COST", cls.interaction_cost),
             formulary=env.get("RXREC_FORMULARY", ""),
             formulary_first=yes("RXREC_FORMULARY_FIRST"),
+            auth=switch("RXREC_AUTH"),
+            audit=switch("RXREC_AUDIT"),
+            keys=env.get("RXREC_KEYS", ""),
+            trust=env.get("RXREC_TRUST", ""),
+            secret=env.get("RXREC_SECRET", ""),
+            base_url=env.get("RXREC_BASE_URL", "").rstrip("/"),
+            rate_limit=positive("RXREC_RATE_LIMIT", cls.rate_limit),
+            idle_minutes=positive("RXREC_IDLE_MINUTES", cls.idle_minutes),
         )

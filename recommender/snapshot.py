@@ -27,18 +27,19 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import orjson
 from scipy import sparse
 
+from recommender import packing
 from recommender.calibration import Calibration
 from recommender.errors import EngineError, StoreCorrupt
 from recommender.features import ColumnIndex
 from recommender.models import MODELS
 from recommender.models.base import Model
+from recommender.packing import Words
 from recommender.ranking import TopN
 from recommender.safety.charts import SEXES, Chart, Charts, Known
 from recommender.support import Support
@@ -115,16 +116,26 @@ class Snapshot:
         part = slice(self.rows.indptr[patient_ix], self.rows.indptr[patient_ix + 1])
         return Entry(columns, scores, self.rows.indices[part], self.rows.data[part], self.charts.of(patient_ix))
 
+    @cached_property
+    def names(self) -> Words:
+        """The patient ids as they stand in the store."""
+        return Words.of([patient_id.encode() for patient_id in self.patient_ids])
+
+    def pack(self, patient_ixs: np.ndarray) -> Words:
+        """The packed entries of these patients, in the order given. Raises EngineError for over 65,535 items."""
+        lists = (self.top.indptr, self.top.columns, self.top.scores)
+        rows = (self.rows.indptr, self.rows.indices, self.rows.data)
+        width = _width(self.rows.shape[1], self.charts.known)
+        return _pack(lists, rows, self.charts, self.release.version, self.names, patient_ixs, width)
+
     def packed(self, patient_ixs: np.ndarray | None = None) -> Iterator[tuple[str, bytes]]:
         """Each patient's id and packed entry: those asked for, in the order given, or all."""
         wanted = np.arange(len(self.patient_ids)) if patient_ixs is None else patient_ixs
-        # the lists in the shape of CSR rows, so that scipy gathers both; it keeps the order within a row
-        lists = sparse.csr_matrix((self.top.scores, self.top.columns, self.top.indptr), shape=self.rows.shape)
         for start in range(0, len(wanted), PACK_PATIENTS):
             block = wanted[start : start + PACK_PATIENTS]
-            ids = self.patient_ids[block].tolist()
-            packed = pack_entries(lists[block], self.rows[block], self.charts.take(block), self.release.version, ids)
-            yield from zip(ids, packed, strict=True)
+            packed = self.pack(block)
+            for place, patient_id in enumerate(self.patient_ids[block].tolist()):
+                yield patient_id, packed[place]
 
 
 def pack_entries(
@@ -134,35 +145,34 @@ def pack_entries(
 
     lists and rows: (n_patients, n_columns) CSR; the entries of a row of `lists` stand best first.
     """
-    lengths = [np.diff(indptr).max(initial=0) for indptr in (lists.indptr, rows.indptr, charts.indptr)]
-    if max(lengths) > 0xFFFF:
+    names, who = Words.of([patient_id.encode() for patient_id in patient_ids]), np.arange(len(patient_ids))
+    parts = [(part.indptr, part.indices, part.data) for part in (lists, rows)]
+    packed = _pack(parts[0], parts[1], charts, version, names, who, _width(rows.shape[1], charts.known))
+    return (packed[place] for place in range(len(packed)))
+
+
+_Csr = tuple[np.ndarray, np.ndarray, np.ndarray]  # indptr, indices, data
+
+
+def _pack(lists: _Csr, rows: _Csr, charts: Charts, version: str, names: Words, who: np.ndarray, width: int) -> Words:
+    ends, measured = packing.entry_ends(who, lists[0], rows[0], charts.indptr, charts.value, width)
+    if ends[0] == packing.TOO_MANY:
         raise EngineError("a patient's row, list or chart has more than 65,535 items: too many for the format")
-    width = _width(rows.shape[1], charts.known)
-    columns, scores = lists.indices.astype(f"<u{width}").tobytes(), lists.data.astype("<f4").tobytes()
-    row_columns, row_weights = rows.indices.astype(f"<u{width}").tobytes(), rows.data.astype("<f2").tobytes()
-    facts, days = charts.concept.astype(f"<u{width}").tobytes(), charts.days.astype("<i2").tobytes()
-    measured = ~np.isnan(charts.value)
-    ends = np.zeros(len(measured), dtype=bool)
-    ends[charts.indptr[1:][np.diff(charts.indptr) > 0] - 1] = True
-    if (measured[:-1] & ~measured[1:] & ~ends[:-1]).any():
+    if ends[0] == packing.UNSORTED:
         raise EngineError("the facts of a chart that have a value must be its last ones")
-    values = charts.value[measured].astype("<f4").tobytes()
-    value_ptr = np.concatenate([[0], np.cumsum(measured)])[charts.indptr]
-    starts = (pairwise(indptr.tolist()) for indptr in (lists.indptr, rows.indptr, charts.indptr, value_ptr))
-    people = zip(patient_ids, charts.age.tolist(), charts.sex.tolist(), *starts, strict=True)
-    begun = _seed(version, "")
-    for patient_id, age, sex, (a, b), (c, d), (e, f), (g, h) in people:
-        body = (
-            _HEADER.pack(b"RX", FORMAT, width, b - a, d - c, f - e, h - g, age, sex)
-            + columns[a * width : b * width]
-            + scores[a * 4 : b * 4]
-            + row_columns[c * width : d * width]
-            + row_weights[c * 2 : d * 2]
-            + facts[e * width : f * width]
-            + days[e * 2 : f * 2]
-            + values[g * 4 : h * 4]
-        )
-        yield body + _CRC.pack(zlib.crc32(body, zlib.crc32(patient_id.encode(), begun)))
+    out = np.empty(ends[-1], dtype=np.uint8)
+    (list_ptr, columns, scores), (row_ptr, row_columns, row_weights) = lists, rows
+    packing.write_entries(
+        out, who, ends, measured, FORMAT, width, list_ptr, columns, _bits(scores), row_ptr, row_columns,
+        _bits(row_weights), charts.indptr, charts.concept, charts.days, _bits(charts.value), _bits(charts.age),
+        charts.sex, names.data, names.ptr, _seed(version, ""), packing.CRC_TABLE,
+    )  # fmt: skip
+    return Words(out, ends)
+
+
+def _bits(floats: np.ndarray) -> np.ndarray:
+    """float32 as the numbers that their bits are; no copy where they are float32 already."""
+    return np.ascontiguousarray(floats, dtype=np.float32).view(np.uint32)
 
 
 def _width(n_columns: int, known: Known) -> int:

@@ -24,11 +24,12 @@ import re
 import secrets
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 import orjson
@@ -43,10 +44,13 @@ from recommender.errors import (
     UnknownPatient,
     UnknownVersion,
 )
+from recommender.packing import CRC_TABLE, Words, crc32_of_each
+from recommender.redis_wire import Command, hset_wire
 from recommender.settings import Settings
 from recommender.snapshot import Entry, Release, Snapshot, pack_release, unpack_entry, unpack_release
-from recommender.store_connection import Client, Command, Connection
+from recommender.store_connection import Client, Connection
 
+T = TypeVar("T")
 BUCKET_PATIENTS = 32
 CHUNK_PATIENTS = 2_048  # one transaction: the server pauses for about 2 ms
 CHUNK_KEYS = 256
@@ -81,10 +85,13 @@ class _Keys:
         return f"{self.prefix}:{version}:assets"
 
     def buckets(self, version: str, of: _Listed) -> list[str]:
-        return [f"{self.prefix}:{version}:p:{bucket}" for bucket in range(of.buckets)]
+        return [self.numbered(version, bucket) for bucket in range(of.buckets)]
 
     def bucket(self, version: str, n_buckets: int, field: bytes) -> str:
-        return f"{self.prefix}:{version}:p:{zlib.crc32(field) % n_buckets}"
+        return self.numbered(version, zlib.crc32(field) % n_buckets)
+
+    def numbered(self, version: str, bucket: int) -> str:
+        return f"{self.prefix}:{version}:p:{bucket}"
 
 
 @dataclass(frozen=True)
@@ -182,6 +189,30 @@ class Store:
                 self._whole(self._client, version)
                 raise UnknownPatient(f"no patient of that id in version {version}")
         return unpack_entry(value, version, patient_id, len(release.index), len(release.known.concepts))
+
+    def entries(self, release: Release) -> Iterator[tuple[str, Entry]]:
+        """Every patient of a release, CHUNK_KEYS buckets (some thousand patients) in memory at a time, in an order that
+        is the same each time. Raises UnknownVersion where it is retired meanwhile; StoreCorrupt."""
+        version, found = release.version, 0
+        with self._connection.explained():
+            of = self._whole(self._client, version)
+        for keys in _chunks(self._keys.buckets(version, of)):
+            with self._connection.explained(), self._client.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.hgetall(key)
+                buckets = pipe.execute()
+            for bucket in buckets:
+                for field, value in sorted(bucket.items()):
+                    patient_id = field.decode(errors="surrogatepass")
+                    found += 1
+                    yield (
+                        patient_id,
+                        unpack_entry(value, version, patient_id, len(release.index), len(release.known.concepts)),
+                    )
+        with self._connection.explained():
+            self._whole(self._client, version)
+        if found != of.patients:
+            raise StoreCorrupt(f"version {version} has {of.patients:,} patients and {found:,} were found: publish anew")
 
     def _assets(self, version: str) -> dict[str, bytes]:
         return {name.decode(): asset for name, asset in self._client.hgetall(self._keys.assets(version)).items()}
@@ -281,18 +312,21 @@ class Store:
         version = snapshot.release.version
         for asset in pack_release(snapshot.release).items():
             self._fenced(token, ("HSET", self._keys.assets(version), *asset))
-        hashes = np.fromiter((zlib.crc32(i.encode()) for i in snapshot.patient_ids), dtype=np.int64, count=of.patients)
-        buckets = hashes % of.buckets
+        names = snapshot.names
+        buckets = crc32_of_each(names.data, names.ptr, 0, CRC_TABLE) % of.buckets
         order = np.argsort(buckets, kind="stable")
-        keys, packed = self._keys.buckets(version, of), snapshot.packed(order)
-        for start in range(0, of.patients, CHUNK_PATIENTS):
-            chunk = buckets[order[start : start + CHUNK_PATIENTS]].tolist()
-            commands: dict[int, list[str | bytes]] = {bucket: ["HSET", keys[bucket]] for bucket in chunk}
-            for bucket, field_and_value in zip(chunk, packed, strict=False):
-                commands[bucket] += field_and_value
-            self._fenced(token, *commands.values())
+
+        def chunk(start: int) -> tuple[memoryview, int, int]:
+            who = order[start : start + CHUNK_PATIENTS]
+            in_bucket, firsts = np.unique(buckets[who], return_index=True)
+            keys = Words.of([self._keys.numbered(version, bucket).encode() for bucket in in_bucket.tolist()])
+            sent = hset_wire(keys, np.append(firsts, len(who)), names, who, snapshot.pack(who))
+            return sent.data, len(in_bucket), len(who)
+
+        for sent, commands, patients in _one_ahead(chunk, range(0, of.patients, CHUNK_PATIENTS)):
+            self._send(token, sent, commands)
             if progress:
-                progress(len(chunk))
+                progress(patients)
 
     def _verify(self, token: bytes, snapshot: Snapshot, of: _Listed) -> None:
         """Read back what was sent: the assets, the number of patients, and patients spread over the whole."""
@@ -402,6 +436,11 @@ class Store:
         if not self._connection.fenced(self._keys.publishing, token, LOCK_SECONDS, commands):
             raise StoreUnavailable(_OVERTAKEN)
 
+    def _send(self, token: bytes, sent: memoryview, commands: int) -> None:
+        """As `_fenced`: a chunk of patients, as the bytes of so many commands."""
+        if not self._connection.fenced_bytes(self._keys.publishing, token, LOCK_SECONDS, sent, commands):
+            raise StoreUnavailable(_OVERTAKEN)
+
 
 def _listed(value: bytes) -> _Listed:
     try:
@@ -412,3 +451,16 @@ def _listed(value: bytes) -> _Listed:
 
 def _chunks(keys: list[str]) -> Iterator[list[str]]:
     return (keys[start : start + CHUNK_KEYS] for start in range(0, len(keys), CHUNK_KEYS))
+
+
+def _one_ahead(make: Callable[[int], T], starts: Iterable[int]) -> Iterator[T]:
+    """What `make` makes of each; the next one is in the making while one is used."""
+    with ThreadPoolExecutor(1) as maker:
+        ready = None
+        for start in starts:
+            following = maker.submit(make, start)
+            if ready:
+                yield ready.result()
+            ready = following
+        if ready:
+            yield ready.result()

@@ -16,10 +16,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from recommender.errors import EngineError, StoreCorrupt, StoreUnavailable
+from recommender.redis_wire import Command, wire
 
 TIMEOUT_SECONDS = 10.0
 Client = Any  # a redis client or pipeline: redis-py types each answer as bytes or str, at once or awaited
-Command = Sequence[str | bytes]
 
 
 class Connection:
@@ -75,15 +75,19 @@ class Connection:
 
         Raises the error of the first command that the server refused.
         """
+        return self.fenced_bytes(key, token, seconds, b"".join(map(wire, commands)), len(commands))
+
+    def fenced_bytes(self, key: str, token: bytes, seconds: int, sent: bytes | memoryview, commands: int) -> bool:
+        """As `fenced`, with so many commands that are bytes already."""
         # redis-py's own pipeline spends more time on putting commands into bytes than all the rest of a publication
-        wire = [_wire(("MULTI",)), _wire(("EXPIRE", key, str(seconds))), *map(_wire, commands), _wire(("EXEC",))]
+        before = wire(("MULTI",)) + wire(("EXPIRE", key, str(seconds)))
         with self.client.pipeline() as pipe:
             pipe.watch(key)
             if pipe.get(key) != token:
                 return False
             try:
-                pipe.connection.send_packed_command([b"".join(wire)])
-                *_, done = [pipe.connection.read_response() for _ in wire]
+                pipe.connection.send_packed_command([before, sent, wire(("EXEC",))])
+                *_, done = [pipe.connection.read_response() for _ in range(commands + 3)]
             except BaseException:
                 pipe.connection.disconnect()  # answers may be on their way: nobody else must read them
                 raise
@@ -104,9 +108,3 @@ _MEANINGS: dict[type[redis.RedisError], str] = {
     redis.TimeoutError: f"did not answer within {TIMEOUT_SECONDS:.0f} seconds: look at its load, then try again",
     redis.ConnectionError: "cannot be reached: start it, or correct REDIS_URL",
 }
-
-
-def _wire(command: Command) -> bytes:
-    """A command in Redis's protocol."""
-    words = [word if isinstance(word, bytes) else word.encode() for word in command]
-    return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])

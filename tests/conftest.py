@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -28,6 +28,7 @@ from recommender.records import RawEvents, RawPatients, Records
 from recommender.safety.charts import Charts, read_charts
 from recommender.settings import Settings
 from recommender.snapshot import Release, Snapshot
+from recommender.store import Store
 
 AS_OF = pd.Timestamp("2025-01-01", tz="UTC")
 
@@ -125,14 +126,16 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Snapshot, Callable
     monkeypatch.setattr(store_module, "CHUNK_PATIENTS", 2)
 
     def interrupt(snapshot: Snapshot, event: Callable[[], object]) -> Snapshot:
-        class Interrupted(Snapshot):
-            def packed(self, patient_ixs: np.ndarray | None = None) -> Iterator[tuple[str, bytes]]:
-                for count, pair in enumerate(super().packed(patient_ixs)):
-                    if count == 2:
-                        event()
-                    yield pair
+        send, sent = Store._send, []
 
-        return Interrupted(snapshot.release, snapshot.patient_ids, snapshot.top, snapshot.rows, snapshot.charts)
+        def send_or_stop(store: Store, *chunk: Any) -> None:
+            sent.append(chunk)
+            if len(sent) == 2:  # the first two patients are there
+                event()
+            send(store, *chunk)
+
+        monkeypatch.setattr(Store, "_send", send_or_stop)
+        return snapshot
 
     return interrupt
 

@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # the road of the data: a module may import only what stands on a line above its own
 ROAD = [
-    {"errors"},
-    {"settings", "ingest_log"},
+    {"errors", "packing"},
+    {"settings", "ingest_log", "redis_wire"},
     {"records", "vocabulary", "calibration"},
     {"assembly", "moments"},
     {"loaders", "features"},
@@ -18,7 +18,8 @@ ROAD = [
     {"safety"},
     {"snapshot", "evaluation", "data_quality", "balance", "feedback", "interaction_check", "catalogue"},
     {"explain", "embedded_redis", "pipeline", "store_connection", "selection", "gate", "offer"},
-    {"store", "live", "fallback", "orders"},
+    {"store", "live", "fallback", "orders", "access"},
+    {"audit"},
 ]
 
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from recommender import packing
 from recommender.errors import EngineError, StoreCorrupt
 from recommender.features import Column
 from recommender.safety.charts import OLDEST, SEXES, Chart, Charts, Known
@@ -196,3 +197,23 @@ def test_the_assets_of_another_version_are_refused(tiny_snapshot: Callable[..., 
 def test_a_manifest_that_is_not_ours_is_refused(manifest: bytes) -> None:
     with pytest.raises(StoreCorrupt):
         unpack_release("v1", {"manifest": manifest})
+
+
+def test_a_half_is_what_ieee_754_rounds_to() -> None:
+    """Every float16, half-way between every two, and the float32 just above and below of each."""
+    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
+    middles = (halves[:-1] + halves[1:]) / 2
+    exact = np.concatenate([halves, middles, [np.float32(65_520), np.float32("inf")]]).astype(np.float32)
+    near = np.concatenate([exact, np.nextafter(exact, np.float32(0)), np.nextafter(exact, np.float32("inf"))])
+    with np.errstate(over="ignore"):
+        rounded = np.concatenate([near, -near]).astype(np.float16).view(np.uint16)
+    bits = np.concatenate([near, -near]).view(np.uint32)
+    assert [packing.half(int(one)) for one in bits[::7]] == rounded[::7].tolist()
+
+
+@given(data=st.binary(max_size=70), begun=st.integers(0, 2**32 - 1), start=st.integers(0, 20))
+@settings(deadline=None)
+def test_the_compiled_crc_is_zlibs(data: bytes, begun: int, start: int) -> None:
+    array = np.frombuffer(data, dtype=np.uint8)
+    start = min(start, len(data))
+    assert packing.crc32(array, start, len(data), begun, packing.CRC_TABLE) == zlib.crc32(data[start:], begun)

@@ -7,8 +7,9 @@ from typing import Any
 
 from flask import Flask
 
-from api import errors, feedback, fhir_knowledge, live, openapi, ops, pages, pharmacy, recommendations
+from api import cds_hooks, errors, feedback, fhir_knowledge, live, openapi, ops, pages, pharmacy, recommendations
 from api.compress import compress
+from api.formulary_file import FormularyFile
 from api.observe import OrjsonProvider, log_failure, observe
 from api.reference import Reference
 from api.serving import Serving
@@ -39,13 +40,14 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}  # a tenth of a page's weight
     app.url_map.merge_slashes = False  # a redirect would repeat the path, which may hold a patient id
     settings = settings or Settings.from_environment()
-    app.extensions["rxrec"] = Serving(settings, store)
+    formulary = FormularyFile(settings.formulary)
+    app.extensions["rxrec"] = Serving(settings, store, formulary)
     app.extensions["rxrec_feedback"] = FeedbackLog(settings.workdir)
-    app.extensions["rxrec_reference"] = Reference(settings)
+    app.extensions["rxrec_reference"] = Reference(settings, formulary)
     observe(app)
     compress(app)
     errors.register(app, pages.error_page)
-    for room in (recommendations, live, feedback, pharmacy, fhir_knowledge, openapi, ops, pages):
+    for room in (recommendations, live, cds_hooks, feedback, pharmacy, fhir_knowledge, openapi, ops, pages):
         app.register_blueprint(room.blueprint)
     app.jinja_env.globals.update(pages.GLOBALS)
     return app

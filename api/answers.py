@@ -15,6 +15,7 @@ from recommender import offer
 from recommender.errors import StoreCorrupt
 from recommender.explain import Reason
 from recommender.fallback import PUBLISHED, Basis, Source
+from recommender.formulary import Status
 from recommender.offer import Candidate, Desk, Withheld
 from recommender.records import THERAPIES
 from recommender.safety.charts import OLDEST
@@ -82,6 +83,8 @@ class Evidence:
 class Item:
     """One suggestion; the contributions of `reasons`, largest first by size, add up to `score`.
 
+    `formulary`: its status on the site's formulary, "unknown" without one, and of what is no drug.
+
     `probability`: the share of suggestions with such a score that began within the time that the manifest states;
     null where that was not measured, as it is only for the first of the therapies. `labelled_for`: the conditions on
     the chart that the drug has a label for; null where no labelled use of it is on file. `outcome`: "kept", or
@@ -94,6 +97,7 @@ class Item:
     name: str
     kind: str
     group: str
+    formulary: Status
     score: float
     score_rank: int
     probability: float | None
@@ -115,6 +119,7 @@ class Alternative:
     code: str
     name: str
     group: str
+    formulary: Status
     score: float
     same_class: bool
     labelled_for: tuple[str, ...]
@@ -242,7 +247,7 @@ def answer_of(
         safety=safety(desk, offered.drugs_checked),
         not_checked=_gaps(offered.gaps),
         items=items,
-        withheld=tuple(_withheld(release, one) for one in offered.withheld),
+        withheld=tuple(_withheld(desk, one) for one in offered.withheld),
         current_therapy=tuple(_current(one) for one in offered.therapy),
         message=None if items else _why_empty(release, entry, kinds, bool(offered.withheld), narrowed),
     )
@@ -270,7 +275,8 @@ def safety(desk: Desk, drugs: tuple[int, int] = (0, 0)) -> Safety:
 def etag(desk: Desk, entry: Entry, n: int, kinds: Collection[str] = THERAPIES, *, now: datetime | None = None) -> str:
     """A weak ETag's value: the same for the same version, rules, day, entry, n and kinds, in every process."""
     elapsed = elapsed_days(desk.release, now)
-    told = (FORMAT, desk.release.version, desk.screen.rules.version, str(desk.cost), str(elapsed), str(n), *kinds)
+    settings = (desk.screen.rules.version, str(desk.cost), desk.formulary().version, str(desk.formulary_first))
+    told = (FORMAT, desk.release.version, *settings, str(elapsed), str(n), *kinds)
     digest = hashlib.sha256("\0".join(told).encode())
     chart = entry.chart
     arrays = (entry.columns, entry.scores, entry.row_columns, entry.row_weights, chart.concept, chart.days, chart.value)
@@ -303,6 +309,7 @@ def _item(
         name=column.name,
         kind=column.kind,
         group=column.group,
+        formulary=desk.formulary().status(column.code, column.kind),
         score=one.score,
         score_rank=one.place,
         probability=probability,
@@ -347,7 +354,8 @@ def _gaps(gaps: Sequence[Gap]) -> tuple[NotChecked, ...]:
     return tuple(NotChecked(gap.kind, gap.about, gap.mend) for gap in gaps)
 
 
-def _withheld(release: Release, one: Withheld) -> WithheldItem:
+def _withheld(desk: Desk, one: Withheld) -> WithheldItem:
+    release = desk.release
     column = release.index.columns[one.candidate.column_ix]
     beside = None if one.beside is None else release.index.columns[one.beside].name
     return WithheldItem(
@@ -359,16 +367,17 @@ def _withheld(release: Release, one: Withheld) -> WithheldItem:
         score_rank=one.candidate.place,
         warnings=_warnings(one.candidate.verdict.alerts),
         beside=beside,
-        alternatives=tuple(_alternative(release, other) for other in one.alternatives),
+        alternatives=tuple(_alternative(desk, other) for other in one.alternatives),
     )
 
 
-def _alternative(release: Release, one: offer.Alternative) -> Alternative:
-    column = release.index.columns[one.column_ix]
+def _alternative(desk: Desk, one: offer.Alternative) -> Alternative:
+    column = desk.release.index.columns[one.column_ix]
     return Alternative(
         code=column.code,
         name=column.name,
         group=column.group,
+        formulary=desk.formulary().status(column.code, column.kind),
         score=one.score,
         same_class=bool(one.group),
         labelled_for=one.labelled_for,
@@ -381,9 +390,7 @@ def _current(one: Verdict) -> CurrentDrug:
     return CurrentDrug(one.drug.code, one.drug.name, _warnings(one.alerts))
 
 
-def _why_empty(
-    release: Release, entry: Entry, kinds: Collection[str], withheld: bool, narrowed: Entry | None
-) -> str:
+def _why_empty(release: Release, entry: Entry, kinds: Collection[str], withheld: bool, narrowed: Entry | None) -> str:
     targets = release.index.targets_of(kinds)
     if not len(targets):
         return EN["empty.no_such_kind"]

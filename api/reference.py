@@ -6,14 +6,12 @@ None of it needs a patient, and only the catalogue needs the store: interactions
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 from flask import current_app
 
-from api.errors import FormularyBroken
+from api.formulary_file import FormularyFile
 from api.serving import safety_of
 from recommender.catalogue import Catalogue
-from recommender.errors import InputError
 from recommender.formulary import Formulary
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
@@ -26,10 +24,9 @@ CATALOGUES_HELD = 2  # as many as releases: one that is being replaced is still 
 class Reference:
     """What the pharmacy's routes look things up in. Safe to share between threads."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, formulary: FormularyFile) -> None:
+        self._settings, self._formulary = settings, formulary
         self._lock = threading.Lock()
-        self._formulary: tuple[tuple[int, int], Formulary] | None = None
         self._catalogues: tuple[Catalogue, ...] = ()  # newest first
 
     @property
@@ -45,17 +42,7 @@ class Reference:
     @property
     def formulary(self) -> Formulary:
         """As the file stands now; read again when it changed. Raises FormularyBroken: an old one is not told of."""
-        if not self._settings.formulary:
-            return Formulary()
-        path = Path(self._settings.formulary)
-        with self._lock:
-            stamp = _stamp(path)
-            if self._formulary is None or self._formulary[0] != stamp:
-                try:
-                    self._formulary = stamp, Formulary.load(path, self.screen.vocabulary)
-                except InputError as error:
-                    raise FormularyBroken(str(error)) from error
-            return self._formulary[1]
+        return self._formulary.now(self.screen.vocabulary)
 
     def catalogue(self, release: Release) -> Catalogue:
         """The catalogue of a release; some tenths of a second, once a version."""
@@ -66,15 +53,6 @@ class Reference:
                 found = Catalogue(release.version, release.index, screen.vocabulary, screen.rules, release.support)
                 self._catalogues = (found, *self._catalogues)[:CATALOGUES_HELD]
             return found
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    """Changes when the file does; what is not there is for the reader to explain."""
-    try:
-        about = path.stat()
-    except OSError:
-        return (0, 0)
-    return about.st_mtime_ns, about.st_size
 
 
 def reference() -> Reference:

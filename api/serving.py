@@ -5,10 +5,11 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 
 from flask import current_app
 
+from api.formulary_file import FormularyFile
 from recommender.errors import InputError, RulesMissing, StoreCorrupt, UnknownPatient, UnknownVersion
 from recommender.offer import Desk
 from recommender.safety.indications import Indications
@@ -34,8 +35,8 @@ def safety_of(rules: str, vocabulary: str) -> tuple[Screen, Indications]:
 class DeskCache:
     """Each process's copy of the releases being served: loaded when the pointer names a new one, never in between."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
-        self._store, self._settings = store, settings
+    def __init__(self, store: Store, settings: Settings, formulary: FormularyFile) -> None:
+        self._store, self._settings, self._formulary = store, settings, formulary
         self._lock = threading.Lock()
         self._held: tuple[Desk, ...] = ()  # newest first; replaced whole, so that it can be read without the lock
 
@@ -53,10 +54,20 @@ class DeskCache:
         with self._lock:  # one thread loads; the others wait for it rather than load the same megabytes
             found = self._find(version)
             if not found:
-                safety = safety_of(self._settings.rules, self._settings.vocabulary)
-                found = Desk(self._store.release(version), *safety, self._settings.interaction_cost)
+                found = self._desk(self._store.release(version))
                 self._held = (found, *self._held)[:RELEASES_HELD]
         return found
+
+    def _desk(self, release: Release) -> Desk:
+        screen, indications = safety_of(self._settings.rules, self._settings.vocabulary)
+        return Desk(
+            release,
+            screen,
+            indications,
+            self._settings.interaction_cost,
+            partial(self._formulary.now, screen.vocabulary),
+            self._settings.formulary_first,
+        )
 
     def _find(self, version: str) -> Desk | None:
         return next((desk for desk in self._held if desk.release.version == version), None)
@@ -65,10 +76,10 @@ class DeskCache:
 class Serving:
     """The store and its cached release, opened at the first use and shared by the threads of a process."""
 
-    def __init__(self, settings: Settings, store: Store | None) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, store: Store | None, formulary: FormularyFile) -> None:
+        self._settings, self._formulary = settings, formulary
         self._handed_in = store is not None
-        self._open = (store, DeskCache(store, settings)) if store is not None else None
+        self._open = (store, DeskCache(store, settings, formulary)) if store is not None else None
         self._lock = threading.Lock()
 
     def desk(self) -> Desk:
@@ -123,7 +134,7 @@ class Serving:
         with self._lock:
             if self._open is None:
                 store = open_store(self._settings)
-                self._open = (store, DeskCache(store, self._settings))
+                self._open = (store, DeskCache(store, self._settings, self._formulary))
                 atexit.register(self.close)
             return self._open
 

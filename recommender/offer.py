@@ -6,7 +6,7 @@ chart come from differs.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from recommender.features import Column, PatientMatrix
+from recommender.formulary import Formulary
 from recommender.ranking import DEPTH, PER_KIND, SPARE, top_n, within_depth
 from recommender.records import THERAPIES
 from recommender.safety.charts import Chart, Known
@@ -83,6 +84,8 @@ class Desk:
     screen: Screen
     indications: Indications
     cost: float = 0.0  # of interactions within a list: recommender/safety/sets.py
+    formulary: Callable[[], Formulary] = Formulary  # as it stands now
+    formulary_first: bool = False  # whether what is not on it stands below what is
 
     @cached_property
     def _read(self) -> Read:
@@ -113,7 +116,8 @@ class Desk:
         tiers = reading.tiers(self.candidates, candidates)
         free = np.flatnonzero(tiers.rank < CONTRAINDICATED)
         free_ptr, free_parts = ragged(map(self._in_body, candidates[free].tolist()))
-        served = in_order(self.screen.arrays, scores[free], tiers.rank[free], free_ptr, free_parts, n, self.cost)
+        last = self._last(candidates[free])
+        served = in_order(self.screen.arrays, scores[free], tiers.rank[free], free_ptr, free_parts, n, self.cost, last)
 
         def candidate(place: int) -> Candidate:
             verdict = reading.verdict(columns[candidates[place]])
@@ -135,6 +139,13 @@ class Desk:
         ]
         items = tuple(candidate(place) for place in on_list.tolist())
         return Offer(items, tuple(withheld), reading.therapy(), reading.gaps, reading.drugs_checked())
+
+    def _last(self, columns: np.ndarray) -> np.ndarray:  # (n,) bool
+        """Which of some candidates come after all others: those not on the formulary, where a site wants it so."""
+        if not self.formulary_first:
+            return np.zeros(len(columns), dtype=bool)
+        formulary, told = self.formulary(), [self.release.index.columns[ix] for ix in columns.tolist()]
+        return np.array([formulary.order_key(c.code, c.kind) for c in told], dtype=bool)
 
     def live(
         self, row_columns: np.ndarray, row_weights: np.ndarray, chart: Chart, known: Known, elapsed: int = 0

@@ -176,7 +176,8 @@ def _served(
             mine = parts[parts_ptr[target] : parts_ptr[target + 1]][:8]
             ptr[k + 1] = ptr[k] + len(mine)
             of[ptr[k] : ptr[k + 1]] = mine
-        order, _ = greedy(inter, scores[row][chosen], tiers[row][free], ptr, of, longest, cost, weights)
+        none = np.zeros(len(free), np.bool_)
+        order, _ = greedy(inter, scores[row][chosen], tiers[row][free], none, ptr, of, longest, cost, weights)
         found[row, : len(order)] = chosen[order]
     return found
 

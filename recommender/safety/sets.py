@@ -40,12 +40,15 @@ def in_order(
     parts: np.ndarray,
     n: int,
     cost: float,
+    last: np.ndarray | None = None,
 ) -> Served:
     """The n items to serve, of k candidates in order of their scores (k,); ranks (k,) uint8 below contraindicated.
 
-    parts_ptr (k + 1,), parts: the ingredients of each candidate; none where it is no drug or not known.
+    parts_ptr (k + 1,), parts: the ingredients of each candidate; none where it is no drug or not known. last (k,) bool:
+    those that come after all others, whatever their score.
     """
-    order, apart = greedy(arrays.inter, scores.astype(np.float64), ranks, parts_ptr, parts, n, cost, WEIGHTS)
+    behind = np.zeros(len(scores), dtype=bool) if last is None else last
+    order, apart = greedy(arrays.inter, scores.astype(np.float64), ranks, behind, parts_ptr, parts, n, cost, WEIGHTS)
     return Served(order, apart)
 
 
@@ -54,6 +57,7 @@ def greedy(
     inter: np.ndarray,
     scores: np.ndarray,
     ranks: np.ndarray,
+    last: np.ndarray,
     parts_ptr: np.ndarray,
     parts: np.ndarray,
     n: int,
@@ -71,7 +75,9 @@ def greedy(
     while taken < min(n, k):
         best = -1
         for i in range(k):
-            if state[i] == 0 and (best < 0 or value[i] > value[best]):
+            if state[i] != 0:
+                continue
+            if best < 0 or (last[i] == last[best] and value[i] > value[best]) or (last[best] and not last[i]):
                 best = i
         if best < 0:
             break

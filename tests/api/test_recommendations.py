@@ -221,6 +221,27 @@ def test_what_is_missing_is_said_with_what_would_mend_it(client, published):
     assert body["not_checked"] == []  # both of his drugs were understood, his age and sex are known
 
 
+def test_the_formulary_is_told_and_can_come_first(settings, store, published, tmp_path):
+    (tmp_path / "formulary.csv").write_text(
+        "drug,tier,restriction\nwarfarin,1,\namoxicillin,2,infectious diseases only\n"
+    )
+    told = dataclasses.replace(settings, formulary=str(tmp_path / "formulary.csv"))
+    items = create_app(told, store).test_client().get(ROUTE).json["items"]
+    status = {item["name"]: item["formulary"] for item in items}
+    assert status == {"simvastatin": "non_formulary", "warfarin": "formulary", "amoxicillin": "restricted"}
+    assert items[0]["name"] == "simvastatin"
+    first = create_app(dataclasses.replace(told, formulary_first=True), store).test_client()
+    answer = first.get(ROUTE)
+    assert [item["name"] for item in answer.json["items"]] == [
+        *(item["name"] for item in items[1:]), "simvastatin",
+    ]  # fmt: skip
+    (tmp_path / "formulary.csv").write_text("drug,tier,restriction\nsimvastatin,1,\n")  # read again when it changed
+    changed = first.get(ROUTE, headers={"If-None-Match": answer.headers["ETag"]})
+    assert changed.json["items"][0]["name"] == "simvastatin"
+    (tmp_path / "formulary.csv").write_text("drug,tier\nsimvastatin,1\n")
+    assert problem(first.get(ROUTE))["type"] == "/problems/formulary-broken"
+
+
 def test_small_numbers_of_patients_are_hidden(client, store, tiny_snapshot, tiny_matrix, with_manifest):
     snapshot = with_manifest(tiny_snapshot("v1"))
     counted = dataclasses.replace(snapshot.release, support=count_support(tiny_matrix))

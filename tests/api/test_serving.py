@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from api import create_app
+from api.formulary_file import FormularyFile
 from api.serving import DeskCache
 from recommender.models.linear import LinearModel
 from recommender.models.popularity import PopularityModel
@@ -124,7 +125,7 @@ def test_eight_threads_through_three_versions(settings, store, publish):
 def test_the_release_before_is_held_and_older_ones_are_not(store, publish):
     publish("v1")
     watched = Watched(store)
-    cache = DeskCache(watched, Settings())
+    cache = DeskCache(watched, Settings(), FormularyFile(""))
     first = cache.current()
     publish("v2")
     cache.current()

@@ -401,6 +401,14 @@ def test_a_warning_and_an_interaction_move_a_drug_down_as_stated() -> None:
     assert order(names, scores, [2, 0, 0, 0], 4, 0.6)[0][:2] == ["ibuprofen", "metformin"]  # warfarin 1 - 0.3 = 0.7
 
 
+def test_some_come_last_whatever_their_score() -> None:
+    names = ["omeprazole", "metformin", "ibuprofen"]
+    ptr, parts = ragged(SCREEN.ingredients(named(name).code) for name in names)
+    last = np.array([True, False, False])
+    found = in_order(SCREEN.arrays, np.array([3.0, 2.0, 1.0]), np.zeros(3, np.uint8), ptr, parts, 3, 0.2, last)
+    assert found.order.tolist() == [1, 2, 0]
+
+
 def test_what_is_contraindicated_with_an_item_before_it_is_left_out() -> None:
     found = order(["simvastatin", "clarithromycin", "metformin"], [3.0, 2.0, 1.0], [0, 0, 0], 3, 0.0)
     assert found == (["simvastatin", "metformin"], ["clarithromycin"])
@@ -416,7 +424,8 @@ def test_lists_are_prefixes_without_contraindicated_pairs(candidates, cost, n) -
     candidates = sorted(candidates, key=lambda one: -one[1])
     ptr, parts = ragged(SCREEN.ingredients(DRUGS[ix].code) for ix, _, _ in candidates)
     scores, ranks = (np.array([one[part] for one in candidates]) for part in (1, 2))
-    arguments = (SCREEN.arrays.inter, scores.astype(np.float64), ranks.astype(np.uint8), ptr, parts)
+    last = np.zeros(len(candidates), dtype=bool)
+    arguments = (SCREEN.arrays.inter, scores.astype(np.float64), ranks.astype(np.uint8), last, ptr, parts)
     found, apart = greedy(*arguments, n, cost, WEIGHTS)
     whole, _ = greedy(*arguments, len(candidates) or 1, cost, WEIGHTS)
     assert found.tolist() == whole[: len(found)].tolist()

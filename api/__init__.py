@@ -39,6 +39,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.config.update(PROPAGATE_EXCEPTIONS=False, MAX_CONTENT_LENGTH=MAX_FORM_BYTES)
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}  # a tenth of a page's weight
     app.url_map.merge_slashes = False  # a redirect would repeat the path, which may hold a patient id
+    in_service = settings is None and store is None  # started by gunicorn
     settings = settings or Settings.from_environment()
     formulary = FormularyFile(settings.formulary)
     app.extensions["rxrec"] = Serving(settings, store, formulary)
@@ -50,4 +51,6 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     for room in (recommendations, live, cds_hooks, feedback, pharmacy, fhir_knowledge, openapi, ops, pages):
         app.register_blueprint(room.blueprint)
     app.jinja_env.globals.update(pages.GLOBALS)
+    if in_service:
+        app.extensions["rxrec"].warm()
     return app

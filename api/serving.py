@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import threading
 from collections.abc import Sequence
 from functools import cache, partial
@@ -10,7 +11,7 @@ from functools import cache, partial
 from flask import current_app
 
 from api.formulary_file import FormularyFile
-from recommender.errors import InputError, RulesMissing, StoreCorrupt, UnknownPatient, UnknownVersion
+from recommender.errors import EngineError, InputError, RulesMissing, StoreCorrupt, UnknownPatient, UnknownVersion
 from recommender.offer import Desk
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
@@ -81,6 +82,16 @@ class Serving:
         self._handed_in = store is not None
         self._open = (store, DeskCache(store, settings, formulary)) if store is not None else None
         self._lock = threading.Lock()
+
+    def warm(self) -> None:
+        """Open the store and read the release in a thread of its own, so that the first clinician does not wait for it.
+        What stands against it is told to the first request."""
+
+        def read() -> None:
+            with contextlib.suppress(EngineError):
+                self.desk().warm()
+
+        threading.Thread(target=read, name="warm", daemon=True).start()
 
     def desk(self) -> Desk:
         """The release being served and the rules. Raises NothingPublished, StoreUnavailable, StoreCorrupt or

@@ -101,6 +101,13 @@ class Desk:
         ptr, parts, local = self.candidates
         return parts[:0] if local[column_ix] else parts[ptr[column_ix] : ptr[column_ix + 1]]
 
+    def warm(self) -> None:
+        """Work out now what the first request would otherwise wait for: an offer for a chart that says nothing."""
+        nothing = np.empty(0, dtype=np.int32)
+        chart = Chart(nothing, nothing, np.empty(0, dtype=np.float32))
+        entry, reading = self.live(nothing, np.empty(0, dtype=np.float32), chart, Known(()))
+        self.offer(entry, reading, 1, THERAPIES)
+
     def reading(self, chart: Chart, known: Known | None = None, elapsed: int = 0) -> Reading:
         """A chart of this release, or one with concepts of its own."""
         read = self._read

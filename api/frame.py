@@ -26,7 +26,12 @@ LANGUAGE_COOKIE, TOKEN_COOKIE = "rxrec_language", "rxrec_form"
 LANGUAGE_SECONDS = 400 * 86_400  # the longest that browsers keep a cookie
 TOKEN_FIELD = "token"  # noqa: S105  (the name of a field)
 TOKEN_BYTES = 16
-ROOMS = (("patients", "pages.start"), ("model", "pages.model.show"))  # what stands in the head of every page, and where it leads
+ROOMS = (
+    ("patients", "pages.start"),
+    ("drugs", "pages.drugs.browse"),
+    ("interactions", "pages.interactions.form"),
+    ("model", "pages.model.show"),
+)  # what stands in the head of every page, and where it leads
 
 
 def words() -> Words:

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from api import frame, pages_feedback, pages_model, pages_whatif
+from api import frame, pages_feedback, pages_model, pages_pharmacy, pages_whatif
 from api.answers import DEFAULT_N
 from api.observe import request_id
 from api.patient import shown
@@ -19,8 +19,14 @@ from api.serving import serving
 from recommender.errors import EngineError, UnknownPatient
 
 blueprint = Blueprint("pages", __name__)
-for room in (pages_feedback, pages_whatif, pages_model):
-    blueprint.register_blueprint(room.blueprint)
+for room in (
+    pages_feedback.blueprint,
+    pages_whatif.blueprint,
+    pages_model.blueprint,
+    pages_pharmacy.drugs,
+    pages_pharmacy.interactions,
+):
+    blueprint.register_blueprint(room)
 GLOBALS: dict[str, Any] = {"short_id": short_id, "default_n": DEFAULT_N}
 
 

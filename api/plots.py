@@ -85,10 +85,15 @@ def calibration(chances: Mapping[str, Any]) -> Calibrated:
 
 def _point(one: Mapping[str, Any], top: float) -> Point:
     predicted, observed, low, high = (float(one[name]) for name in ("predicted", "value", "low", "high"))
-    place = [SIDE * min(1.0, value / top) for value in (predicted, observed, low, high)]
+
+    def at(value: float) -> float:
+        return round(SIDE * min(1.0, value / top), 1)
+
     return Point(
-        round(place[0], 1),
-        *(round(SIDE - value, 1) for value in place[1:]),
+        x=at(predicted),
+        y=SIDE - at(observed),
+        low=SIDE - at(low),
+        high=SIDE - at(high),
         predicted=f"{100 * predicted:.1f}%",
         observed=f"{100 * observed:.1f}%",
         interval=f"{100 * low:.1f}–{100 * high:.1f}%",

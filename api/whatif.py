@@ -147,6 +147,8 @@ def understood(given: Iterable[str], names: Names, desk: Desk) -> tuple[tuple[Ad
             refused.append(Refused(kind, text, () if kind == "egfr" else names.guesses(kind, text)))
         else:
             added["egfr" if kind == "egfr" else f"{kind}:{found.code}"] = found
+    if len(added) > MOST:
+        refused.append(Refused("many", str(MOST), ()))
     return tuple(added.values())[:MOST], tuple(refused)
 
 

@@ -109,7 +109,7 @@ class _Reading:
             no_allergy=any(
                 concept(resource.get("code"))[0] in NO_ALLERGY for resource, _ in of.get("AllergyIntolerance", ())
             ),
-            failed=any(_failed(resource) for resource, _ in of.get("OperationOutcome", ())),
+            failed=any(failed(resource) for resource, _ in of.get("OperationOutcome", ())),
         )
 
 
@@ -197,5 +197,6 @@ def _count_people(of: Mapping[str, list[tuple[Json, str | None]]], events: Itera
     return people + len(others)
 
 
-def _failed(outcome: Json) -> bool:
+def failed(outcome: Json) -> bool:
+    """Whether an OperationOutcome says that something could not be given."""
     return any(issue.get("severity") in ("error", "fatal") for issue in objects(outcome.get("issue")))

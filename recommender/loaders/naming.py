@@ -67,6 +67,12 @@ def name_drugs(raw: RawEvents, vocabulary: DrugVocabulary, log: IngestLog) -> Ra
     return replace(raw, frame=named[(rules == "")[position]])
 
 
+def named_drug(vocabulary: DrugVocabulary, code: str, name: str, route: str = "") -> tuple[DrugMatch, bool]:
+    """What `name_drugs` makes of one drug by its code, name or both, and whether it acts where it is put."""
+    match = _match(vocabulary, code or f"text:{name.lower()}", name or code, route)
+    return match, _local(match)
+
+
 def _local(match: DrugMatch) -> bool:
     if match.drug_class in REACHES_THE_BODY and match.route_class == "ophthalmic":
         return False

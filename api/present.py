@@ -16,6 +16,7 @@ from api.words import Words
 from recommender.features import Column
 from recommender.snapshot import Entry, Release
 
+AGE_BAND = re.compile(r"age:(\d+)(?:-(\d+)|\+)")
 SAID_REASONS = 4  # parts said in the sentence; the others are summed as "the rest"
 MOST_PARTS = 20  # shown one by one of the whole sum; a long chart has a hundred
 SHORT_ID = 8
@@ -109,7 +110,7 @@ def chart(release: Release, entry: Entry, answer: Answer, words: Words, measured
     sex, age = people.get("sex"), people.get("age")
     return Chart(
         sex=words.or_else(sex.code.replace(":", "."), sex.name) if sex else words("patient.no_sex"),
-        age=age.name.replace("-", "–") if age else words("patient.no_age"),
+        age=_age_band(age.code, age.name, words) if age else words("patient.no_age"),
         allergies=_terms(by_block.get("allergies", [])),
         conditions=_terms(by_block.get("conditions", [])),
         drugs=_terms([c for c in treatments if c.kind == "drug" and c.code not in taken]),
@@ -183,11 +184,20 @@ def _parts(reasons: Sequence[ReasonPart], words: Words, score: float) -> tuple[S
 def _share(reason: ReasonPart, units: int, digits: int, words: Words) -> Share:
     name = plain_name(reason.name) or reason.code
     if reason.block == "demographics":
-        name = words.or_else(reason.code.replace(":", "."), name).replace("-", "–")  # age 60–69
+        name = _age_band(reason.code, words.or_else(reason.code.replace(":", "."), name), words)
     if reason.kind == "condition_group":
         name = ANY.sub("", name)
     text = words.or_else(f"reason.{reason.kind}", words.or_else(f"reason.{reason.block}", "{name}")).format(name=name)
     return Share(text, reason.code, units, _decimal(units, digits))
+
+
+def _age_band(code: str, name: str, words: Words) -> str:
+    """ "age:60-69" -> age 60–69; what is no band of years keeps its name."""
+    band = AGE_BAND.fullmatch(code)
+    if band is None:
+        return name
+    low, high = band.groups()
+    return words("age.band", low=low, high=high) if high else words("age.over", low=low)
 
 
 def adding_up(values: Sequence[float], total: float, per_unit: int) -> list[int]:

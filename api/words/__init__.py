@@ -7,8 +7,9 @@ the pharmacy's answers) is English in every language.
 from __future__ import annotations
 
 from api.words.en import EN
+from api.words.zh import ZH
 
-CATALOGUES: dict[str, dict[str, str]] = {"en": EN}
+CATALOGUES: dict[str, dict[str, str]] = {"en": EN, "zh": ZH}
 TAGS = {"en": "en", "zh": "zh-Hans"}  # as HTML names a language
 
 

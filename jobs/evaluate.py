@@ -19,6 +19,7 @@ from recommender.evaluation.split import FOLDS, Fold, after, folds_of
 from recommender.evaluation.trial import PROTOCOLS, Trial, make_trial, usual_protocol
 from recommender.models import MODELS
 from recommender.records import THERAPIES
+from recommender.safety.screen import Screen
 
 SHOWN = (MAIN, "recall", "capped_recall", "pr_auc", "jaccard")
 
@@ -77,8 +78,9 @@ def evaluate(
     text = as_table(evaluation)
     if report:
         os.umask(0o077)  # it tells much of a hospital: readable by its owner only
+        screen = Screen.load(console.settings.rules, source.vocabulary_folder)
         told = {"source": source.format, "by": by, "cutoff": cutoff and f"{cutoff:%Y-%m-%d}"}
-        text += f"\nreport: {write_report(console.settings.workdir / report, evaluation, records, told)}"
+        text += f"\nreport: {write_report(console.settings.workdir / report, evaluation, records, told, screen)}"
     console.result({**evaluation.as_dict(), "by": by}, text)
 
 

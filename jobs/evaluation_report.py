@@ -14,7 +14,9 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from recommender.evaluation import breakdown
 from recommender.evaluation.calibrate import calibrate
 from recommender.evaluation.compare import MAIN, Evaluation, K
+from recommender.evaluation.safety import TOLD, safety_table
 from recommender.records import Records
+from recommender.safety.screen import Screen
 
 FEW = 11  # a number of patients below this could point at one
 DRAWN = 4  # models in the chart of list lengths; the table has them all
@@ -23,7 +25,9 @@ COUNTS = ["patients", "examples", "pairs", "relevant", "found"]
 FIGURES = ["value", "low", "high", "predicted"]
 
 
-def write_report(folder: Path, evaluation: Evaluation, records: Records, told: Mapping[str, Any]) -> Path:
+def write_report(
+    folder: Path, evaluation: Evaluation, records: Records, told: Mapping[str, Any], screen: Screen
+) -> Path:
     """evaluation.json, evaluation.html, a CSV of each table, and figures.parquet with every example's own figures.
 
     The first model is the one that groups of patients and probabilities are told of. `told`:
@@ -42,6 +46,7 @@ def write_report(folder: Path, evaluation: Evaluation, records: Records, told: M
         "reliability": without_few(calibrated.reliability),
         "reliability_by_rarity": without_few(calibrated.by_rarity),
         "calibration_methods": calibrated.methods,
+        "safety": safety_without_few(safety_table(evaluation, first, records, screen), len(evaluation.tested)),
     }
     for name, table in tables.items():
         if len(table):
@@ -51,6 +56,7 @@ def write_report(folder: Path, evaluation: Evaluation, records: Records, told: M
         **told,
         **evaluation.as_dict(),
         "first": first,
+        "rules": {"version": screen.rules.version, "reviewed": screen.rules.reviewed[1].isoformat()},
         **{name: _rows(table) for name, table in tables.items()},
         "calibration": {
             "method": calibrated.method,
@@ -98,6 +104,19 @@ def without_few_groups(table: pd.DataFrame) -> pd.DataFrame:
     found = table.astype({"patients": "Int64", "examples": "Int64"})
     found.loc[hidden, ["patients", "examples"]] = pd.NA
     return found
+
+
+def safety_without_few(table: pd.DataFrame, lists: int) -> pd.DataFrame:
+    """`safety_table` with each interval as three columns, and without rates that tell of 1 to FEW - 1 events."""
+    found = table[["length", "list", "drugs"]].copy()
+    for name in (*TOLD, *(f"pairs {severity}" for severity in TOLD)):
+        events = table[name] * lists / 100
+        found[name] = table[name].mask((events > 0) & (events.round() < FEW))
+    for name in ("ndcg", "ndcg gain", "recall gain"):
+        for part in ("value", "low", "high"):
+            told = [getattr(one, part, None) for one in table[name]]
+            found[f"{name} {part}".replace(" ", "_")] = told
+    return found.rename(columns=lambda name: name.replace(" ", "_"))
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from data.synthetic import write_hospital
 from jobs.__main__ import main
-from jobs.evaluation_report import FEW, without_few, without_few_groups
+from jobs.evaluation_report import FEW, safety_without_few, without_few, without_few_groups
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def report(tmp_path_factory):
 def test_every_file_is_there_for_its_owner_only(report):
     folder, result = report
     tables = ["by_length", "by_rarity", "by_repeat", "by_group", "largest_gaps", "reliability"]
-    tables += ["reliability_by_rarity", "calibration_methods"]
+    tables += ["reliability_by_rarity", "calibration_methods", "safety"]
     names = {"evaluation.json", "evaluation.html", "figures.parquet", *(f"{name}.csv" for name in tables)}
     assert {file.name for file in folder.iterdir()} == names
     assert all(file.stat().st_mode & 0o077 == 0 for file in (folder, *folder.iterdir()))
@@ -79,10 +79,37 @@ def test_the_page_holds_the_figures_and_stands_alone(report, chromium):
     for name, figures in told["models"].items():
         assert name in text
         assert f"{figures['ndcg']['value']:.3f}" in text
-    for heading in ("What was asked", "Repeats and new starts", "Groups of patients", "What the figures do not say"):
+    for heading in (
+        "What was asked",
+        "Repeats and new starts",
+        "Groups of patients",
+        "Whether the lists are safe",
+        "What the figures do not say",
+    ):
         assert heading in text
     assert "NaN" not in text
     assert "nan" not in text.split()
+
+
+def test_the_screen_is_told_apart_from_what_was_given(report):
+    folder, _ = report
+    told = json.loads((folder / "evaluation.json").read_text())
+    rows = {(row["length"], row["list"]): row for row in told["safety"]}
+    assert rows["10", "screened, cost 0"]["contraindicated"] == 0
+    assert rows["10", "unscreened"]["contraindicated"] > 0
+    assert ("as begun", "truly begun") in rows and ("10", "truly begun") not in rows
+    assert rows["10", "unscreened"]["ndcg_gain_value"] == 0
+    few = safety_without_few(
+        pd.DataFrame(
+            {
+                "length": "10", "list": ["a", "b", "c"], "drugs": 10.0, "contraindicated": [0.0, 5.0, 5.5],
+                "serious": 100.0, "pairs contraindicated": 0.0, "pairs serious": 0.0,
+                "ndcg": None, "ndcg gain": None, "recall gain": None,
+            }
+        ), 200,
+    )  # fmt: skip
+    # 0, 10 and 11 events in 200 lists
+    assert few["contraindicated"].isna().tolist() == [False, True, False]
 
 
 def test_by_calendar_and_by_hospital(report):

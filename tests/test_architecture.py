@@ -18,7 +18,8 @@ ROAD = [
     {"safety"},
     {"snapshot", "evaluation", "data_quality", "balance", "feedback", "interaction_check", "catalogue"},
     {"explain", "embedded_redis", "pipeline", "store_connection", "selection", "gate", "offer"},
-    {"store", "live", "fallback", "orders", "access"},
+    {"store", "live", "fallback", "access"},
+    {"orders"},
     {"audit"},
 ]
 

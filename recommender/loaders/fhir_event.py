@@ -16,7 +16,7 @@ class Event(NamedTuple):
     """What one resource says. `patient`, `encounter` and `medication` are keys of other resources (`Links`).
 
     `over`: it has ended, so where `stop` is missing it must not count as going on. `lost`: values of an Observation
-    that are no numbers beside others that are.
+    that are no numbers beside others that are. `reported`: as in `Records`.
     """
 
     patient: str | None
@@ -32,12 +32,14 @@ class Event(NamedTuple):
     unit: str | None = None
     value: float | None = None
     lost: int = 0
+    reported: bool = False
     rejected: Rejection | None = None
 
 
 # how the fields of an Event are kept (`fhir_table`), all but the last
 KEPT = dict.fromkeys(Event._fields[:-1], "text") | {
-    **{"start": "time", "stop": "time", "over": "int", "encounter": "key", "value": "number", "lost": "int"}
+    **{"start": "time", "stop": "time", "over": "int", "encounter": "key", "value": "number", "lost": "int"},
+    "reported": "int",
 }
 
 

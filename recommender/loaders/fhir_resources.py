@@ -77,7 +77,8 @@ def medication_statement(resource: Json) -> list[Event]:
     start, stop, bad = span(resource, "effective", resource.get("dateAsserted"))
     over = status(resource.get("status")) in OVER
     rejected = no_history(resource) or undated(bad, "effective")
-    return [_drug(resource, start, stop, over, rejected, _route(objects(resource.get("dosage"))))]
+    told = _drug(resource, start, stop, over, rejected, _route(objects(resource.get("dosage"))))
+    return [told._replace(reported=True)]
 
 
 def medication_administration(resource: Json) -> list[Event]:

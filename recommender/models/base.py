@@ -45,6 +45,11 @@ class Model(ABC):
     def score(self, rows: sparse.csr_matrix) -> np.ndarray:
         """(n_rows, n_columns) CSR float32 with sorted indices -> (n_rows, n_targets) float32; NaN: cannot score."""
 
+    def summed(self, rows: sparse.csr_matrix) -> tuple[sparse.csr_matrix, np.ndarray] | None:
+        """Where scores are a plain product: the rows, and the weights (n_columns, n_targets) float32, that `score`
+        multiplies, so that who ranks can do both at once; None for any other model."""
+        return None
+
     @abstractmethod
     def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
         """What each column of one row adds to the score of `target` (a position among the targets).
@@ -96,10 +101,19 @@ class AdditiveModel(FieldModel):
     _: KW_ONLY
     weights: np.ndarray = field(default_factory=unlearned)
 
+    def evened(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
+        """The rows as they are multiplied with the weights."""
+        return rows
+
     def score(self, rows: sparse.csr_matrix) -> np.ndarray:
+        rows = self.evened(rows)
         scores = np.zeros((rows.shape[0], self.weights.shape[1]), dtype=np.float32)
         add_rows(rows.indptr, rows.indices, rows.data, self.weights, scores)
         return scores
+
+    def summed(self, rows: sparse.csr_matrix) -> tuple[sparse.csr_matrix, np.ndarray] | None:
+        same = type(self).score is AdditiveModel.score  # a subclass that does more than add up is asked for its scores
+        return (self.evened(rows), self.weights) if same else None
 
     def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
         return as_contributions(columns, weights.astype(np.float64) * self.weights[columns, target])
@@ -114,14 +128,28 @@ def as_contributions(columns: np.ndarray, parts: np.ndarray) -> list[Contributio
 def add_rows(
     indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, weights: np.ndarray, scores: np.ndarray
 ) -> None:
-    """scores (n_rows, n_targets) += rows @ weights."""
-    # a patient's row is under 1% full: adding the few needed rows of `weights` beats any dense product
+    """scores (n_rows, n_targets) += rows @ weights, in the order of each row's entries."""
     for row in range(len(indptr) - 1):
-        out = scores[row]
-        for a in range(indptr[row], indptr[row + 1]):
-            weight, line = data[a], weights[indices[a]]
-            for j in range(len(out)):
-                out[j] += weight * line[j]
+        add_row(indptr[row], indptr[row + 1], indices, data, weights, scores[row])
+
+
+@numba.njit(cache=True, nogil=True)
+def add_row(start: int, end: int, indices: np.ndarray, data: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+    """out (n_targets,) += the row of entries [start, end) @ weights."""
+    # a patient's row is under 1% full: adding the few needed rows of `weights` beats any dense product. Four at a time
+    # touch `out` a quarter as often, and are added one after another all the same: the bits are those of one at a time
+    a = start
+    while a + 4 <= end:
+        w0, w1, w2, w3 = data[a], data[a + 1], data[a + 2], data[a + 3]
+        r0, r1, r2, r3 = weights[indices[a]], weights[indices[a + 1]], weights[indices[a + 2]], weights[indices[a + 3]]
+        for j in range(len(out)):
+            out[j] = (((out[j] + w0 * r0[j]) + w1 * r1[j]) + w2 * r2[j]) + w3 * r3[j]
+        a += 4
+    while a < end:
+        weight, line = data[a], weights[indices[a]]
+        for j in range(len(out)):
+            out[j] += weight * line[j]
+        a += 1
 
 
 def keep_entries(rows: sparse.csr_matrix, kept: np.ndarray) -> sparse.csr_matrix:

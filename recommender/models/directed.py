@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import ClassVar, Self
 
+import numba
 import numpy as np
 from scipy import linalg, sparse
 from threadpoolctl import threadpool_limits
@@ -28,9 +29,8 @@ from threadpoolctl import threadpool_limits
 from recommender.errors import TrainingError
 from recommender.features import PatientMatrix
 from recommender.models.base import (
+    AdditiveModel,
     Contribution,
-    FieldModel,
-    add_rows,
     as_contributions,
     in_canonical_order,
     unlearned,
@@ -60,7 +60,7 @@ MIN_SEEN = 5  # moments; a column seen at fewer is not learned from
 
 
 @dataclass(frozen=True, eq=False)
-class DirectedModel(FieldModel):
+class DirectedModel(AdditiveModel):
     """`strength` multiplies all penalties but that of the baseline column."""
 
     name: ClassVar[str] = "directed"
@@ -70,7 +70,6 @@ class DirectedModel(FieldModel):
     surplus: float = 0.2
     penalties: Mapping[str, float] = field(default_factory=PENALTIES.copy)
     _: KW_ONLY
-    weights: np.ndarray = field(default_factory=unlearned)  # (n_columns, n_targets) float32
     length: np.ndarray = field(default_factory=unlearned)  # (n_columns,) float32: what x_c^2 adds to the squared length
     mean_length: np.ndarray = field(default_factory=unlearned)  # (1,) float32
 
@@ -92,7 +91,7 @@ class DirectedModel(FieldModel):
         root = np.diff(taught.outcomes.indptr) ** -0.25  # of v_u
         if taught.weight is not None:
             root *= np.sqrt(taught.weight)
-        known = sparse.csr_matrix(_times(fitted._even(taught.rows), root)[:, used])
+        known = sparse.csr_matrix(_times(fitted.evened(taught.rows), root)[:, used])
         foreseen = _times(_targets(taught, self.surplus), root)
         gram = gram_matrix(known)
         gram[np.diag_indices_from(gram)] += penalty[used]
@@ -108,21 +107,15 @@ class DirectedModel(FieldModel):
         penalties["baseline"] = self.penalties["baseline"]
         return np.array([penalties[column.kind] for column in matrix.index.columns])
 
-    def _even(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
+    def evened(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
         """The rows brought to one length; the baseline column and unused ones, which have none, as they are."""
         factor = self.mean_length / np.maximum(_lengths(rows, self.length), np.float32(1e-6))
         data = np.where(self.length[rows.indices] > 0, rows.data * np.repeat(factor, np.diff(rows.indptr)), rows.data)
         return sparse.csr_matrix((data.astype(np.float32), rows.indices, rows.indptr), shape=rows.shape)
 
-    def score(self, rows: sparse.csr_matrix) -> np.ndarray:
-        even = self._even(rows)
-        scores = np.zeros((rows.shape[0], self.weights.shape[1]), dtype=np.float32)
-        add_rows(even.indptr, even.indices, even.data, self.weights, scores)
-        return scores
-
     def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
         row = sparse.csr_matrix((weights, columns, [0, len(columns)]), shape=(1, len(self.length)))
-        return as_contributions(columns, self._even(row).data.astype(np.float64) * self.weights[columns, target])
+        return as_contributions(columns, self.evened(row).data.astype(np.float64) * self.weights[columns, target])
 
 
 def _targets(matrix: PatientMatrix, surplus: float) -> sparse.csr_matrix:
@@ -134,9 +127,19 @@ def _targets(matrix: PatientMatrix, surplus: float) -> sparse.csr_matrix:
 
 
 def _lengths(rows: sparse.csr_matrix, length: np.ndarray) -> np.ndarray:  # (n_rows,) float32
-    squares = rows.data * rows.data * length[rows.indices]
-    total = np.concatenate([[0.0], np.cumsum(squares, dtype=np.float64)])
-    return np.sqrt(np.maximum(total[rows.indptr[1:]] - total[rows.indptr[:-1]], 0)).astype(np.float32)
+    """A row's length does not depend on the rows beside it: who is scored alone gets the night's scores to the bit."""
+    return _summed_squares(rows.indptr, rows.indices, rows.data, length)
+
+
+@numba.njit(cache=True, nogil=True)
+def _summed_squares(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, length: np.ndarray) -> np.ndarray:
+    found = np.empty(len(indptr) - 1, dtype=np.float32)
+    for row in range(len(found)):
+        total = 0.0
+        for a in range(indptr[row], indptr[row + 1]):
+            total += np.float64(data[a] * data[a] * length[indices[a]])
+        found[row] = np.sqrt(total)
+    return found
 
 
 def _times(rows: sparse.csr_matrix, factor: np.ndarray) -> sparse.csr_matrix:

@@ -8,6 +8,8 @@ from scipy import sparse
 
 from recommender.features import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.base import Model
+from recommender.models.directed import DirectedModel
+from recommender.models.linear import LinearModel
 from recommender.ranking import BLOCK_ROWS, top_n
 from recommender.records import THERAPIES, TREATMENT_KINDS
 
@@ -120,3 +122,48 @@ def test_many_blocks_are_one_answer():
         expected = np.argsort(-masked[u], kind="stable")[: min(4, 9 - taken[u].sum())]
         assert top.of(u)[0].tolist() == expected.tolist()
     assert sum(done) == n
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_sum_and_its_ranking_at_once_are_what_score_and_rank_give(data):
+    """To the last bit, with many ties, weights that are not finite, and models that even their rows out."""
+    n, m, extra = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 90)), data.draw(st.integers(0, 9))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    values = np.array([0, 0, 0, -0.0, 0.1, 0.1, 0.3, -1, 1e-30, 7, np.nan, np.inf], dtype=np.float32)
+    usable = values[: data.draw(st.sampled_from([10, 12]))]
+    weights = rng.choice(usable, (m + extra + 1, m))
+    known = sparse.random(n, m + extra, 0.3, format="csr", dtype=np.float32, rng=rng)
+    rows = sparse.csr_matrix(sparse.hstack([known, np.ones((n, 1))], format="csr"), dtype=np.float32)
+    rows.sort_indices()
+    kinds = sorted(data.draw(st.lists(st.sampled_from(TREATMENT_KINDS), min_size=m, max_size=m)))
+    columns = [Column(str(i), kinds[i] if i < m else "condition", str(i), "") for i in range(m + extra + 1)]
+    blocks = (Block("treatments", 0, m), Block("conditions", m, m + extra), Block("baseline", m + extra, m + extra + 1))
+    index = ColumnIndex(tuple(columns), blocks, np.arange(m, dtype=np.int32))
+    matrix = PatientMatrix(rows, index, np.arange(n).astype(str))
+    length = rng.choice(np.array([0, 0.5, 1], dtype=np.float32), m + extra + 1)
+    for model in (
+        LinearModel(weights=weights),
+        DirectedModel(weights=weights, length=length, mean_length=np.array([1.5], dtype=np.float32)),
+    ):
+        plain = Given(model.score(rows))
+        plain.score = lambda asked, scores=plain.scores: scores[: asked.shape[0]].copy()
+        for n_best, per_kind in ((5, 0), (50, 3), (0, 2)):
+            fused = top_n(model, matrix, n_best, of=THERAPIES, per_kind=per_kind)
+            apart = top_n(plain, matrix, n_best, of=THERAPIES, per_kind=per_kind)
+            for name in ("indptr", "columns", "scores"):
+                assert getattr(fused, name).tobytes() == getattr(apart, name).tobytes()
+
+
+def test_who_is_scored_alone_gets_the_same_scores():
+    """So a night that scores only whom something changed for gives what a full one would."""
+    rng = np.random.default_rng(1)
+    rows = sparse.random(700, 40, 0.2, format="csr", dtype=np.float32, rng=rng)
+    rows.sort_indices()
+    model = DirectedModel(
+        weights=rng.normal(size=(40, 9)).astype(np.float32),
+        length=rng.random(40, dtype=np.float32),
+        mean_length=np.array([2], dtype=np.float32),
+    )
+    together = model.score(rows)
+    assert all(model.score(rows[u]).tobytes() == together[u].tobytes() for u in range(700))

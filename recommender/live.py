@@ -6,93 +6,21 @@ release does not know (a drug that nobody here had) counts for the safety rules,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 
-from recommender.assembly import assemble
 from recommender.features import ColumnIndex, chart_rows
-from recommender.ingest_log import IngestLog
-from recommender.loaders import standardised
 from recommender.moments import now
 from recommender.offer import Desk
-from recommender.records import TIME, RawEvents, RawPatients, Records
+from recommender.records import Records
 from recommender.safety.charts import Chart, Charts, Known, read_charts
 from recommender.safety.verdict import Reading
 from recommender.snapshot import Entry
-from recommender.vocabulary import DrugVocabulary
+from recommender.told import Told, records_of
 
-PERSON = "person"  # stands for an id that nobody needs
-
-
-@dataclass(frozen=True)
-class Told:
-    """One entry of a chart in a request. `code`: "rxnorm:6809", "icd10cm:E11.9", "loinc:2160-0", or "" where there is
-    only a name. Times are aware; `start` None: since ever; `stop` None: it goes on. value, unit: of an observation.
-    route: how a drug is given, in words, where the name does not tell it."""
-
-    kind: str
-    code: str
-    name: str
-    start: datetime | None = None
-    stop: datetime | None = None
-    value: float | None = None
-    unit: str = ""
-    route: str = ""
-
-
-def records_of(
-    entries: Sequence[Told],
-    as_of: datetime,
-    vocabulary: DrugVocabulary,
-    *,
-    birth_date: datetime | None = None,
-    sex: str = "unknown",
-) -> Records:
-    """The entries as records of one person, read at `as_of`; `Records.log` tells of each entry that cannot be used, by
-    its place from 1. What is told to begin later begins at `as_of`: two systems' clocks differ, and an order for
-    tomorrow is to be screened today."""
-    moment = pd.Timestamp(as_of).tz_convert("UTC").floor("s")
-    log = IngestLog()
-    person = {"row": [1], "patient_id": [PERSON], "sex": [sex], "race": ["unknown"], "ethnicity": ["unknown"]}
-    born = pd.Series(pd.to_datetime([birth_date], utc=True)).astype(TIME)
-    log.count_read("chart", 1)
-    people = pd.DataFrame(person).assign(birth_date=born, site="", as_of=pd.Series([moment]).astype(TIME))
-    raw = []
-    for kind in dict.fromkeys(entry.kind for entry in entries):
-        mine = [(number, entry) for number, entry in enumerate(entries, start=1) if entry.kind == kind]
-        file = f"chart {kind}"
-        log.count_read(file, len(mine))
-        raw.append(standardised(RawEvents(file, kind, _frame(mine, moment)), vocabulary, log))
-    return assemble(RawPatients("chart", people, clock="own"), raw, log)
-
-
-def _frame(mine: Sequence[tuple[int, Told]], moment: pd.Timestamp) -> pd.DataFrame:
-    frame = pd.DataFrame(
-        {
-            "row": [number for number, _ in mine],
-            "patient_id": PERSON,
-            "code": pd.Categorical([entry.code or None for _, entry in mine]),
-            "name": pd.Categorical([entry.name or None for _, entry in mine]),
-            "start": pd.Series(pd.to_datetime([_begun(entry, moment) for _, entry in mine], utc=True)).astype(TIME),
-            "stop": pd.Series(pd.to_datetime([entry.stop for _, entry in mine], utc=True)).astype(TIME),
-        }
-    )
-    if mine[0][1].kind == "observation":
-        values = [np.nan if entry.value is None else entry.value for _, entry in mine]
-        frame = frame.assign(value=values, unit=pd.Categorical([entry.unit or None for _, entry in mine]))
-    if mine[0][1].kind == "drug":
-        frame = frame.assign(route=pd.Categorical([entry.route or None for _, entry in mine]))
-    return frame
-
-
-def _begun(entry: Told, moment: pd.Timestamp) -> datetime:
-    if entry.start is None:  # no time told: it is there now
-        return moment - pd.Timedelta(days=1)
-    return min(entry.start, moment)
+__all__ = ["Told", "chart_of", "entry_of", "records_of", "row_of", "with_added"]
 
 
 def chart_of(records: Records, observed: Collection[str], untold: Collection[str] = ()) -> tuple[Chart, Known]:

@@ -13,6 +13,7 @@ ROAD = [
     {"records", "vocabulary", "calibration"},
     {"assembly", "moments"},
     {"loaders", "features"},
+    {"told"},
     {"models"},
     {"topn_kernel"},
     {"ranking", "support", "formulary"},

@@ -9,6 +9,7 @@ table passes unchanged.
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -65,6 +66,18 @@ def _measurement(number: int, row: dict[str, str]) -> Measurement:
     return Measurement(f"loinc:{row['loinc']}", row["name"], row["unit"], low, high, MappingProxyType(conversions))
 
 
+NO_UNIT = "not a unit that this measurement can be converted from"
+NO_VALUE = "not a possible value of this measurement"
+
+
+def converted(code: str, unit: str, value: float) -> tuple[float, str, str]:
+    """What `standardise` makes of one value: it in our unit, that unit, and what speaks against it ("" if nothing)."""
+    factor, offset, low, high = _rule(code, unit)
+    found = value * factor + offset
+    why = NO_UNIT if math.isnan(factor) else "" if low <= found <= high else NO_VALUE
+    return found, _unit(code, unit) or "", why
+
+
 def standardise(raw: RawEvents, log: IngestLog) -> RawEvents:
     """`raw` (kind observation) with values of known codes in our unit; what cannot be is rejected and counted.
 
@@ -78,8 +91,8 @@ def standardise(raw: RawEvents, log: IngestLog) -> RawEvents:
     unit = chosen([_unit(*pair) for pair in pairs], which, frame.index)
     unknown = np.isnan(factor)
     impossible = ~unknown & ~((value >= low) & (value <= high))
-    log.add(raw.file, "unit", "not a unit that this measurement can be converted from", frame.loc[unknown, "row"])
-    log.add(raw.file, "value", "not a possible value of this measurement", frame.loc[impossible, "row"])
+    log.add(raw.file, "unit", NO_UNIT, frame.loc[unknown, "row"])
+    log.add(raw.file, "value", NO_VALUE, frame.loc[impossible, "row"])
     return replace(raw, frame=frame.assign(value=value, unit=unit)[~unknown & ~impossible])
 
 

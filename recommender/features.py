@@ -323,12 +323,17 @@ def _by_concept(
     part = sparse.csr_matrix(
         (weight, (known.row, column_of[known.concept_ix])), shape=(events.n_rows, len(concepts)), dtype=np.float32
     )
-    described = records.concepts.iloc[concepts]
+    words = (words[concepts] for words in _words(records, "code", "kind", "name", "group"))
     columns = [
-        Column(f"{state}:{c.code}" if state else c.code, state or c.kind, c.name, c.group)
-        for c in described[["code", "kind", "name", "group"]].itertuples(index=False)
+        Column(f"{state}:{code}" if state else code, state or kind, name, group)
+        for code, kind, name, group in zip(*words, strict=True)
     ]
     return _at_most_one(part), columns
+
+
+def _words(records: Records, *names: str) -> list[np.ndarray]:
+    """Columns of the table of concepts, each (n_concepts,) of str; frames would take most of a small chart's time."""
+    return [records.concepts[name].to_numpy(dtype=object) for name in names]
 
 
 def _by_group(events: _Charted, groups: _Groups, kind: str) -> tuple[sparse.csr_matrix, list[Column]]:
@@ -358,8 +363,8 @@ def _groups(of: Sequence[Sequence[str]], name: Callable[[str], str]) -> _Groups:
 
 
 def _drug_classes(records: Records) -> _Groups:
-    concepts = records.concepts[["kind", "group"]].itertuples(index=False)
-    return _groups([(c.group,) if c.kind == "drug" and c.group else () for c in concepts], str)
+    concepts = zip(*_words(records, "kind", "group"), strict=True)
+    return _groups([(group,) if kind == "drug" and group else () for kind, group in concepts], str)
 
 
 _shipped_conditions = cache(ConditionVocabulary.load)
@@ -367,8 +372,8 @@ _shipped_conditions = cache(ConditionVocabulary.load)
 
 def _condition_groups(records: Records) -> _Groups:
     vocabulary = _shipped_conditions()
-    concepts = records.concepts[["kind", "code"]].itertuples(index=False)
-    return _groups([vocabulary.groups(c.code) if c.kind == "condition" else () for c in concepts], vocabulary.name)
+    concepts = zip(*_words(records, "kind", "code"), strict=True)
+    return _groups([vocabulary.groups(code) if kind == "condition" else () for kind, code in concepts], vocabulary.name)
 
 
 def _ever(records: Records, events: pd.DataFrame) -> np.ndarray:

@@ -75,12 +75,11 @@ def _values(patient_id: str) -> dict[str, Any]:
     records = records_of(entries, now, desk.screen.vocabulary)
     entry_then, reading = with_added(desk, entry, records, elapsed)
     after = answer_of(desk, entry_then, reading, patient_id, n, kinds)
-    found = values(desk, entry, after, n, elapsed)
+    found = values(desk, entry, after, n, elapsed, added)
     again = found["again"]["fields"] + [("if", one.given) for one in added]
     return {
         **found,
         "again": {"action": url_for("pages.whatif.show"), "fields": again},
-        "added": added,
         "refused": refused,
         "changes": changes(before, after, added, t),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,10 @@ from api import pages_feedback, present_safety
 from api.answers import DEFAULT_N, Answer, answer_of, elapsed_days, longest
 from api.dates import date_in_words
 from api.frame import words
-from api.present import Measured, chart, plain_unit, suggestions
+from api.present import Chart, Measured, Term, chart, plain_unit, suggestions
 from api.recommendations import checked_kinds, checked_n
 from api.serving import serving
+from api.whatif import Added
 from api.words import EN, Words
 from recommender.offer import Desk
 from recommender.safety.renal import ckd_epi_2021
@@ -37,19 +40,21 @@ def shown(patient_id: str, form: MultiDict[str, str]) -> dict[str, Any]:
     return values(desk, entry, found, n, elapsed)
 
 
-def values(desk: Desk, entry: Entry, answer: Answer, n: int, elapsed: int) -> dict[str, Any]:
-    """What the templates show of an answer to a list of length n."""
+def values(
+    desk: Desk, entry: Entry, answer: Answer, n: int, elapsed: int, added: Sequence[Added] = ()
+) -> dict[str, Any]:
+    """What the templates show of an answer to a list of length n. `entry`: as published; `added`: to its chart."""
     t, release = words(), desk.release
     kind = answer.kinds[0] if len(answer.kinds) == 1 else ""
     fields = [("patient_id", answer.patient_id), ("n", str(n)), ("kind", kind)]
     return {
         "desk": desk,
         "changes": None,
-        "added": (),
+        "added": added,
         "refused": (),
         "room": "patients",
         "answer": answer,
-        "chart": chart(release, entry, answer, t, measured(desk, entry, elapsed, t)),
+        "chart": _with(chart(release, entry, answer, t, measured(desk, entry, elapsed, t)), added, t),
         "suggestions": suggestions(answer, t),
         "therapy": present_safety.therapy(answer, t, date_in_words(answer.safety.rules_reviewed, t)),
         "withheld": present_safety.withheld(answer, t),
@@ -92,6 +97,20 @@ def measured(desk: Desk, entry: Entry, elapsed: int, t: Words) -> tuple[Measured
                 Measured(name, shown_name, f"{value:.3g}{plain_unit(one.unit)}", age, in_words, age <= one.days)
             )
     return tuple(found)
+
+
+def _with(shown: Chart, added: Sequence[Added], t: Words) -> Chart:
+    """The chart with what was added to it and is no column of the version."""
+    for one in added:
+        if one.value is not None:
+            egfr = Measured(EGFR, t(f"measure.{EGFR}"), f"{one.value:g} mL/min/1.73 m²", 0, t("data.age.0"), True)
+            shown = replace(shown, measured=(egfr, *(old for old in shown.measured if old.code != EGFR)))
+        elif one.kind in ("condition", "allergy"):
+            block = "conditions" if one.kind == "condition" else "allergies"
+            known = getattr(shown, block)
+            if one.code not in {term.code for term in known}:
+                shown = replace(shown, **{block: (*known, Term(one.name, one.code))})
+    return shown
 
 
 def _empty(answer: Answer, t: Words) -> str:

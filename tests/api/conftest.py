@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 from scipy import sparse
 from werkzeug.serving import make_server
 
@@ -43,6 +45,28 @@ MANIFEST: dict[str, Any] = {
     "counts": {"patients": 6},
     "safety": {"checked": False, "statement": STATEMENT},
     "model": {"name": "linear"},
+}
+QUALITY: dict[str, Any] = {
+    "metric": "NDCG@10",
+    "protocol": "0 h into each visit",
+    "patients": 570,
+    "value": 0.47,
+    "low": 0.45,
+    "high": 0.49,
+    "baseline": {"model": "popularity", "value": 0.2, "low": 0.19, "high": 0.21},
+    "groups": [
+        {"attribute": "sex", "group": "female", "patients": 300, "value": 0.4, "low": 0.35, "high": 0.45}
+        | {"gap": 0.1, "gap_low": 0.04, "gap_high": 0.16},
+        {"attribute": "sex", "group": "male", "patients": 270, "value": 0.5, "low": 0.45, "high": 0.55}
+        | {"gap": None, "gap_low": None, "gap_high": None},
+    ],
+}
+CHANCES: dict[str, Any] = {
+    "depth": 10,
+    "days": 30,
+    "method": "isotonic",
+    "ece": 0.0015,
+    "curve": {"scores": [0.0, 0.5], "probabilities": [0.0, 0.4]},
 }
 LONG_NAME = (
     "24 HR metoprolol succinate 200 MG Extended Release Oral Tablet with " + "a-name-that-goes-on".replace("-", "") * 4
@@ -197,3 +221,69 @@ def serve() -> Iterator[Callable[[Flask], Server]]:
     """`serve(app)`: a server of the test's own."""
     with contextlib.ExitStack() as stack:
         yield lambda app: stack.enter_context(served(app))
+
+
+@pytest.fixture(scope="session")
+def clinic_server(
+    redis_server: Any,
+    tiny_snapshot: Callable[..., Snapshot],
+    with_manifest: Callable[..., Snapshot],
+    tmp_path_factory: Any,
+) -> Iterator[Server]:
+    """The tiny hospital, whose drugs are real ones, being served by a thread; read last night.
+
+    PAT-3 is allergic to penicillin, so amoxicillin is withheld. PAT-5 took amoxicillin and is suggested metformin.
+    """
+    folder = tmp_path_factory.mktemp("clinic")
+    settings = Settings(workdir=folder, redis_url=redis_server.url[:-1] + "3")
+    night = datetime.now(UTC) - timedelta(hours=6)
+    with open_store(settings) as store:
+        store.publish(
+            with_manifest(tiny_snapshot("clinic-1"), created=night.isoformat(), quality=QUALITY, chances=CHANCES)
+        )
+        store.activate("clinic-1")
+        with served(create_app(settings, store)) as server:
+            yield server
+
+
+@pytest.fixture
+def tab(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """`tab(server, width=1280, dark=False, language="en-GB")`: a page at the start; complains about the console and
+    foreign requests."""
+    contexts: list[BrowserContext] = []
+    troubles: list[str] = []
+
+    def opened(
+        server: Server,
+        width: int = 1280,
+        dark: bool = False,
+        forgiven: Sequence[int | str] = (),
+        language: str = "en-GB",
+        **more: Any,
+    ) -> Page:
+        context = chromium.new_context(
+            viewport={"width": width, "height": 800},
+            color_scheme="dark" if dark else "light",
+            base_url=server.url,
+            locale=language,
+            **more,
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+
+        def heard(message: ConsoleMessage) -> None:
+            # the browser itself notes a page whose status is an error, which a state of ours is meant to have
+            if message.type in ("error", "warning") and not any(str(known) in message.text for known in forgiven):
+                troubles.append(message.text)
+
+        page.on("console", heard)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("request", lambda r: None if r.url.startswith(server.url + "/") else troubles.append(r.url))
+        page.goto("/")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not troubles

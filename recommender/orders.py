@@ -99,7 +99,8 @@ def judged(
         alerts = () if renewing[place] or not draft.column.code else _news(screen, draft, verdict.alerts, already)
         alerts = tuple(alert for alert in alerts if (alert.rule.id, alert.because, draft.column.name) not in told)
         told |= {(alert.rule.id, draft.column.name, alert.because) for alert in alerts}
-        gaps = verdict.gaps if draft.column.code else ()  # what is no therapy (a flush, a diluent) is not screened
+        # what is taken is not checked anew, and what is no therapy (a flush, a diluent) never
+        gaps = () if renewing[place] or not draft.column.code else verdict.gaps
         minor = tuple(gap for gap in gaps if _only_warns(screen, draft, gap))
         found.append(Judged(draft, renewing[place], alerts, gaps, minor, reading))
     return tuple(found)

@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import numpy as np
 
 from data.synthetic import is_sample
+from jobs.assessing import Night, assess, load_night, save_night
 from jobs.console import Console
 from jobs.feedback import heard, night_in_words
 from jobs.kinds import kinds_option
 from jobs.source import Source, source_options
-from recommender.balance import balanced
-from recommender.errors import GateRefused, NothingPublished, StoreCorrupt, TrainingError
-from recommender.evaluation.bootstrap import Interval
-from recommender.evaluation.calibrate import calibrate
-from recommender.evaluation.compare import Evaluation, evaluate
-from recommender.evaluation.split import folds_of, one_of
-from recommender.evaluation.trial import Trial, make_trial, usual_protocol
+from jobs.stages import Events, Form, Kept, Run, fingerprint, sha256_of
+from recommender.errors import EngineError, GateRefused, NothingPublished, StoreCorrupt
 from recommender.features import PatientMatrix, build_matrix
-from recommender.feedback import HOW, OFF, FeedbackUse, learned
-from recommender.gate import compared, coverage_of, inputs_of, paired_gain, quality_of
+from recommender.feedback import HOW, OFF
+from recommender.gate import compared, coverage_of, inputs_of
 from recommender.models import MODELS
-from recommender.models.popularity import PopularityModel
-from recommender.moments import HORIZON
 from recommender.pipeline import make_snapshot
 from recommender.records import THERAPIES, TREATMENT_KINDS, Records
+from recommender.run_files import (
+    load_matrix,
+    load_records,
+    load_snapshot,
+    save_matrix,
+    save_records,
+    save_snapshot,
+)
 from recommender.safety.screen import Screen
-from recommender.selection import AUTO, FILE, MOST_TESTED, Choice, read_choice, usual_choice
-from recommender.snapshot import Release, pack_release
+from recommender.selection import AUTO, FILE
+from recommender.snapshot import Release, Snapshot, pack_release
 from recommender.store import Store, open_store
 
-ENOUGH_PATIENTS = 100  # tested; a share among fewer says too little to be shown
+T = TypeVar("T")
 EXAMPLES = 8  # synthetic patients offered on the start page of the demo
 
 
@@ -70,83 +73,179 @@ EXAMPLES = 8  # synthetic patients offered on the start page of the demo
     show_default=True,
     help="Learn from what was accepted (labels), or more from patients with feedback (weights): read the risks first.",
 )
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Take up the latest run of the same options that did not end: what it had finished is not done again.",
+)
+@click.option(
+    "--events",
+    "events_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append a JSON line for each stage and its progress, for a program that watches.",
+)
 @kinds_option("default: all kinds; quality is then measured on drugs, procedures and care plans")
 @click.pass_obj
-def nightly(console: Console, source: Source, name: str, gate: str, how: str, kinds: tuple[str, ...]) -> None:
+def nightly(
+    console: Console,
+    source: Source,
+    name: str,
+    gate: str,
+    how: str,
+    kinds: tuple[str, ...],
+    resume: bool,
+    events_file: Path | None,
+) -> None:
     """Run a night: read, fit, score, compare, publish, switch over.
 
     What was published before stays in service until the new version is whole, and stays as it is when anything fails,
     and when the new version is worse in what it was compared by.
     """
     os.umask(0o077)  # what this run writes is readable by its owner only
-    seconds: dict[str, float] = {}
+    workdir, asked = console.settings.workdir, _asked()
+    events = Events(events_file)
+    try:
+        run = Run.resumed(workdir / "runs", asked, events) if resume else None
+        with contextlib.ExitStack() as stack:
+            if run:
+                stack.callback(run.close)
+                console.say(f"run {run.name} is taken up")
+            elif resume:
+                console.say("there is no such run to take up: a new one begins")
+            told = Telling(console.settings, console.quiet, console.as_json, events)
+            summary = _night(told, source, Asked(name, gate, how, kinds, asked), run, stack)
+        console.result(summary, _in_words(summary))
+        events.tell("run", state="done", exit_code=0)
+    except EngineError as error:
+        events.tell("run", state="failed", error=type(error).__name__, message=str(error), exit_code=error.exit_code)
+        raise
+    except BaseException as error:
+        events.tell("run", state="failed", error=type(error).__name__, exit_code=1)
+        raise
+    finally:
+        events.close()
 
-    @contextmanager
-    def stage(name: str) -> Iterator[None]:
+
+@dataclass(frozen=True)
+class Asked:
+    """The options of a night; `digest`: of all of them, to find a run by that was asked to do the same."""
+
+    model: str
+    gate: str
+    feedback: str
+    kinds: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Telling(Console):
+    """A console whose progress is also told as events."""
+
+    events: Events
+
+    @contextlib.contextmanager
+    def progress(self, label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+        with super().progress(label, total, unit) as bar:
+            tell = self.events.progress(label, total, unit)
+            yield lambda done: (bar(done), tell(done))[0]
+
+
+def _asked() -> str:
+    """A digest of the options, which may hold a database's password."""
+    options = {**click.get_current_context().params, "resume": None, "events_file": None}
+    return hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _made_from(source: Source) -> dict[str, Any]:
+    """What reading depends on: the export, and the files that say how to read it."""
+    options = click.get_current_context().params
+    files = {name: sha256_of(options[name]) for name in ("columns", "drug_map") if options.get(name)}
+    vocabulary = fingerprint(Path(source.vocabulary_folder)) if source.vocabulary_folder else []
+    return {"source": source.format, "export": fingerprint(Path(source.path)), "vocabulary": vocabulary, **files}
+
+
+def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stack: contextlib.ExitStack) -> Any:
+    """The stages, one after another; what a night has to say in the end."""
+    events, settings, workdir = console.events, console.settings, console.settings.workdir
+    synthetic, kinds = is_sample(source.path), asked.kinds
+    screen = Screen.load(settings.rules, source.vocabulary_folder)  # without rules nothing is read in vain
+    store = stack.enter_context(open_store(settings))  # a store that is down is found out before the work, not after
+    if run is None:
+        version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+        run = Run.begun(workdir / "runs" / version, asked.digest, events)
+        stack.callback(run.close)
+    events.run = run.name
+    events.tell("run", state="begun", created=run.created)
+    served, why_alone = (None, "--gate off") if asked.gate == "off" else _served(store, synthetic)
+    use, told = heard(workdir, asked.feedback)
+
+    def stage(name: str, made_from: dict[str, Any], make: Callable[[], T], form: Form[T]) -> Kept[T]:
         console.say(f"{name} ...")
-        began = perf_counter()
-        yield
-        seconds[name] = round(perf_counter() - began, 3)
+        return run.stage(name, made_from, make, form)
 
-    created = datetime.now(UTC)
-    version = f"{created:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-    synthetic, workdir = is_sample(source.path), console.settings.workdir
-    screen = Screen.load(console.settings.rules, source.vocabulary_folder)  # without rules nothing is read in vain
-    with open_store(console.settings) as store:  # first: a store that is down is found out before the work, not after
-        served, why_alone = (None, "--gate off") if gate == "off" else _served(store, synthetic)
-        use, told = heard(workdir, how)
-        with stage("read"):
-            records = source.read(console)
-        with stage("matrix"):
-            matrix = build_matrix(records, kinds=kinds or TREATMENT_KINDS)
-        with stage("evaluate"), console.progress("evaluate", 2, "models") as progress:
-            night = _assess(records, kinds or THERAPIES, name, workdir, served, use, progress)
-        choice = night.choice
+    def judge() -> Night:
+        with console.progress("evaluate", 2, "models") as progress:
+            return assess(records.value, kinds or THERAPIES, asked.model, workdir, served, use, progress)
+
+    def score() -> Snapshot:
+        choice = night.value.choice
         provenance = {
-            "created": created.isoformat(timespec="seconds"),
+            "created": run.created,
             "source": source.format,
             "vocabulary": source.vocabulary_name,
             "synthetic": synthetic,
-            "example_patients": _examples(matrix) if synthetic else [],
-            "quality": night.quality,
-            "chances": night.chances,
+            "example_patients": _examples(matrix.value) if synthetic else [],
+            "quality": night.value.quality,
+            "chances": night.value.chances,
             "chosen": choice.as_dict(),
-            "inputs": inputs_of(records),
+            "inputs": inputs_of(records.value),
             "feedback": told,
         }
-        with stage("fit and score"), console.progress("score", matrix.n_patients, "patients") as progress:
-            snapshot = make_snapshot(
-                *(records, matrix, choice.model, version, provenance, screen),
-                balance=choice.balance,
-                feedback=use,
-                progress=progress,
-            )
-        manifest = {**snapshot.release.manifest, "coverage": coverage_of(snapshot.release.index, snapshot.top)}
-        verdict = compared(manifest, served, night.gain, why_alone)
-        release = replace(snapshot.release, manifest={**manifest, "gate": verdict.as_dict()})
-        run = _write_run(workdir, release, records)
-        if verdict.reasons and gate == "on":
-            raise GateRefused(
-                f"not published, version {verdict.served} stays in service: {'; '.join(verdict.reasons)}. Everything "
-                f"measured is in {run}/gate.json; `--gate warn` publishes all the same"
-            )
-        for reason in verdict.reasons:
-            console.say(f"  worse than version {verdict.served}: {reason}")
-        with stage("publish"), console.progress("publish", matrix.n_patients, "patients") as progress:
+        with console.progress("score", matrix.value.n_patients, "patients") as progress:
+            made_of = (records.value, matrix.value, choice.model, run.name, provenance, screen)
+            return make_snapshot(*made_of, balance=choice.balance, feedback=use, progress=progress)
+
+    records = stage("read", _made_from(source), lambda: source.read(console), Form(save_records, load_records))
+    today = lambda: build_matrix(records.value, kinds=kinds or TREATMENT_KINDS)  # noqa: E731
+    matrix = stage("matrix", {"kinds": kinds}, today, Form(save_matrix, load_matrix))
+    judged_by = {"served": served.version if served else why_alone, "feedback": told, "model": asked.model}
+    selected = sha256_of(workdir / FILE) if asked.model == AUTO else ""
+    night = stage("evaluate", {**judged_by, "selected": selected}, judge, Form(save_night, load_night))
+    form = Form(save_snapshot, partial(load_snapshot, run.name))
+    snapshot = stage("fit and score", {"rules": screen.rules.version}, score, form).value
+
+    manifest = {**snapshot.release.manifest, "coverage": coverage_of(snapshot.release.index, snapshot.top)}
+    verdict = compared(manifest, served, night.value.gain, why_alone)
+    release = replace(snapshot.release, manifest={**manifest, "gate": verdict.as_dict()})
+    _write_run(run.folder, release, records.value)
+    if verdict.reasons and asked.gate == "on":
+        run.end("refused")
+        raise GateRefused(
+            f"not published, version {verdict.served} stays in service: {'; '.join(verdict.reasons)}. Everything "
+            f"measured is in {run.folder}/gate.json; `--gate warn` publishes all the same"
+        )
+    for reason in verdict.reasons:
+        console.say(f"  worse than version {verdict.served}: {reason}")
+    console.say("publish ...")
+    with run.timed("publish") as cost, console.progress("publish", len(snapshot.patient_ids), "patients") as progress:
+        # a run that was killed between the two is there already, whole
+        if release.version not in {there.version for there in store.versions()}:
             store.publish(replace(snapshot, release=release), progress)
-            store.activate(version)
-    summary = {
-        "version": version,
-        "run": str(run),
+        store.activate(release.version)
+    run.add("publish", cost)
+    run.end("published")
+    return {
+        "version": release.version,
+        "run": str(run.folder),
         "counts": manifest["counts"],
         "safety": manifest["safety"],
         "chosen": manifest["chosen"],
-        "quality": night.quality,
+        "quality": night.value.quality,
         "gate": verdict.as_dict(),
         "feedback": told,
-        "seconds": seconds,
+        "seconds": run.costs(),
     }
-    console.result(summary, _in_words(summary))
 
 
 def _served(store: Store, synthetic: bool) -> tuple[Release | None, str]:
@@ -162,93 +261,20 @@ def _served(store: Store, synthetic: bool) -> tuple[Release | None, str]:
     return served, ""
 
 
-@dataclass(frozen=True)
-class _Night:
-    """What model is to be published, how good it is, how often what it lists comes true, and by how much it beats the
-    served configuration; None where that was not measured."""
-
-    choice: Choice
-    quality: dict[str, Any]
-    chances: dict[str, Any] | None = None
-    gain: Interval | None = None
-
-
-def _assess(
-    records: Records,
-    kinds: Collection[str],
-    name: str,
-    workdir: Path,
-    served: Release | None,
-    use: FeedbackUse,
-    progress: Callable[[int], None],
-) -> _Night:
-    """Where the quality cannot be measured, it is told in words why."""
-    try:
-        trial = make_trial(records, usual_protocol(records), kinds)
-    except TrainingError as error:
-        return _Night(_choice(name, workdir, None), {"not_assessed": str(error)})
-    choice = _choice(name, workdir, trial)
-    models = {model.name: model for model in (choice.model, PopularityModel())}
-    try:
-        folds = one_of(folds_of(trial.person), MOST_TESTED)
-        weighted = _weighted(trial, records, choice.balance, use)
-        evaluation = evaluate(list(models.values()), weighted, folds, progress=progress)
-    except TrainingError as error:
-        return _Night(choice, {"not_assessed": str(error)})
-    quality = quality_of(evaluation, choice.model.name, PopularityModel.name, records)
-    chances = _chances(evaluation, choice.model.name)
-    if served is None:
-        return _Night(choice, quality, chances)
-    chosen, used = served.manifest.get("chosen", {}).get("model", {}), served.manifest.get("feedback", {})
-    if chosen == choice.as_dict()["model"] and used.get("used", OFF) == use.how:
-        return _Night(choice, quality, chances)
-    try:
-        as_served = _weighted(trial, records, chosen.get("balance", ""), replace(use, how=used.get("used", OFF)))
-        gain = paired_gain(evaluation, choice.model.name, served.model, as_served, folds)
-        return _Night(choice, quality, chances, gain)
-    except TrainingError:  # the served model needs visits, say, and these records tell none: what fell will be told
-        return _Night(choice, quality, chances)
-
-
-def _chances(evaluation: Evaluation, model: str) -> dict[str, Any] | None:
-    """What an answer needs to say how often such a suggestion came true; only what follows a moment comes true."""
-    if evaluation.trial.protocol != "started" or len(np.unique(evaluation.person)) < ENOUGH_PATIENTS:
-        return None
-    found = calibrate(evaluation, model)
-    ece = found.methods.set_index("method").loc[found.method, "ece"]
-    curve = found.calibration.as_dict()
-    return {"depth": found.depth, "days": HORIZON // 86_400, "method": found.method, "ece": float(ece), "curve": curve}
-
-
-def _choice(name: str, workdir: Path, trial: Trial | None) -> Choice:
-    if name != AUTO:
-        return Choice(MODELS[name](), "", f"--model {name}")
-    return read_choice(workdir / FILE) if (workdir / FILE).exists() else usual_choice(trial)
-
-
-def _weighted(trial: Trial, records: Records, balance: str, use: FeedbackUse) -> Trial:
-    """What may be learned from, by the settings; what is judged, what was truly begun, stays as it is."""
-    taught = balanced(trial.taught, records, balance, trial.person, trial.when)
-    return replace(trial, taught=learned(taught, trial.when, trial.until, use))
-
-
 def _examples(matrix: PatientMatrix) -> list[str]:
     """Ids of a few patients from the emptiest chart to the fullest."""
     by_size = np.argsort(np.diff(matrix.rows.indptr), kind="stable")
     return [str(matrix.patient_ids[ix]) for ix in by_size[np.linspace(0, len(by_size) - 1, EXAMPLES).astype(int)]]
 
 
-def _write_run(workdir: Path, release: Release, records: Records) -> Path:
+def _write_run(run: Path, release: Release, records: Records) -> None:
     """`runs/{version}/`: the release as it is published, the account of every rejected row, and the gate's."""
-    run = workdir / "runs" / release.version
-    run.mkdir(parents=True, mode=0o700)
     for name, asset in pack_release(release).items():
         file = run / "release" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(asset)
     (run / "ingest.json").write_text(json.dumps(records.log.as_dict(), indent=2))
     (run / "gate.json").write_text(json.dumps(release.manifest["gate"], indent=2))
-    return run
 
 
 def _screened(safety: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ ROAD = [
     {"ranking", "support", "formulary"},
     {"safety"},
     {"snapshot", "evaluation", "data_quality", "balance", "feedback", "interaction_check", "catalogue"},
-    {"explain", "embedded_redis", "pipeline", "store_connection", "selection", "gate", "offer"},
+    {"explain", "embedded_redis", "pipeline", "run_files", "store_connection", "selection", "gate", "offer"},
     {"store", "live", "fallback", "access"},
     {"orders"},
     {"audit", "reports"},

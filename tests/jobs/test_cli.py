@@ -72,6 +72,7 @@ class TestNightly:
         assert {f.relative_to(run).as_posix() for f in run.rglob("*") if f.is_file()} == {
             "gate.json",
             "ingest.json",
+            "run.json",
             "release/chart",
             "release/columns",
             "release/manifest",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,7 +17,10 @@ from recommender.errors import InputError, RulesMissing
 from recommender.formulary import Formulary
 from recommender.offer import Desk
 from recommender.records import THERAPIES
+from recommender.reports.card import card_of
+from recommender.reports.card_page import write_card
 from recommender.reports.cohort import cohort_of, ids_of
+from recommender.reports.folder import new_folder
 from recommender.reports.lists import FORMATS, Listed, write_lists
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
@@ -23,6 +28,7 @@ from recommender.store import Store, open_store
 
 MOST_PLACES = 10  # of unknown ids, told on the terminal
 
+_FOLDER = click.Path(path_type=Path, file_okay=False)
 _VERSION = click.option("--version", "version", help="A published version. [default: the one being served]")
 _OUT = click.option(
     "--out",
@@ -141,3 +147,66 @@ def _in_words(out: Path, cohort: str, listed: Listed) -> str:
             "name a font with --font"
         )
     return "\n".join(lines)
+
+
+@report.command()
+@_OUT
+@_VERSION
+@click.option("--evaluation", type=_FOLDER, help="A report of `rxrec evaluate` on the same source, for more figures.")
+@click.option("--external", type=_FOLDER, help="One on other hospitals (--by hospital) or another source.")
+@click.option(
+    "--site",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="What only the site knows: JSON, name of an attribute -> words (docs/reports.md).",
+)
+@click.pass_obj
+def card(
+    console: Console,
+    out: Path,
+    version: str | None,
+    evaluation: Path | None,
+    external: Path | None,
+    site: Path | None,
+) -> None:
+    """The model card: the 31 source attributes of HTI-1.
+
+    Each is filled from measurements, or stated, or plainly not assessed.
+    """
+    with open_store(console.settings) as store:
+        release = store.release(version or store.current())
+    found = card_of(
+        release.version,
+        release.manifest,
+        evaluation=None if evaluation is None else _evaluation(evaluation),
+        external=None if external is None else _evaluation(external),
+        site=None if site is None else {key: str(words) for key, words in _json_of(site).items()},
+    )
+    with new_folder(out) as folder:
+        write_card(folder, found)
+    missing = [one.asked.key for one in found.not_assessed]
+    told = {
+        "folder": str(out),
+        "version": release.version,
+        "attributes": len(found.attributes),
+        "not_assessed": missing,
+    }
+    console.result(told, f"{out}/card.html: {len(found.attributes)} attributes; not assessed: {', '.join(missing)}")
+
+
+def _evaluation(folder: Path) -> dict[str, Any]:
+    told = _json_of(folder / "evaluation.json")
+    if not {"first", "models", "by", "source", "by_length", "by_group", "reliability"} <= told.keys():
+        raise InputError("is no report of this `rxrec evaluate`: run it again", file="evaluation.json")
+    return told
+
+
+def _json_of(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", file=path.name) from None
+    except ValueError:
+        raise InputError("is no JSON in UTF-8", file=path.name) from None
+    if not isinstance(found, dict):
+        raise InputError("must be one JSON object", file=path.name)
+    return found

@@ -115,8 +115,8 @@ def publishable(summary: Summary) -> dict[str, Any]:
         "events": HIDDEN if summary.total.told and not (accepted.told and because.told) else _told(summary.total),
         "undone": _told(summary.undone),
         "with_reason": _told(because),
-        "outcomes": {"accepted": _told(accepted), **_parts(because, reasoned)},
-        "reasons": _parts(because, summary.reasons),
+        "outcomes": {"accepted": _told(accepted), **parts_told(because, reasoned)},
+        "reasons": parts_told(because, summary.reasons),
         "treatments": [
             {"code": code, "kind": kind, **_steps(tally, "accepted")}
             for (kind, code), tally in sorted(treatments.items(), key=lambda item: (-_step(item[1]), item[0]))
@@ -130,7 +130,7 @@ def publishable(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _parts(whole: Count, parts: Mapping[str, Count]) -> dict[str, int | str]:
+def parts_told(whole: Count, parts: Mapping[str, Count]) -> dict[str, int | str]:
     """The parts of a sum that is known, unless it is of few itself: told, "<11" or "hidden"."""
     few = [name for name, part in parts.items() if not part.told]
     if whole.told and not few:

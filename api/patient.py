@@ -109,7 +109,7 @@ def _with(shown: Chart, added: Sequence[Added], t: Words) -> Chart:
             block = "conditions" if one.kind == "condition" else "allergies"
             known = getattr(shown, block)
             if one.code not in {term.code for term in known}:
-                shown = replace(shown, **{block: (*known, Term(one.name, one.code))})
+                shown = replace(shown, **{block: (Term(one.name, one.code), *known)})
     return shown
 
 

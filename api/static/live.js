@@ -50,6 +50,9 @@
     }
   };
 
+  // the part that comes back is new, and what is new is not read out: this place stays
+  const announce = (text) => { document.getElementById("said").textContent = text.replace(/\s+/g, " ").trim(); };
+
   let asked = 0;
   document.addEventListener("submit", async (event) => {
     const form = event.target.closest(".adding");
@@ -59,6 +62,7 @@
     const patient = form.closest(".patient");
     const focused = event.submitter?.name === "clear" ? "" : document.activeElement?.id;
     patient.setAttribute("aria-busy", "true");
+    announce(form.dataset.working);
     try {
       const answer = await send(form, event.submitter);
       if (!answer.ok) throw new Error("no answer");
@@ -67,6 +71,7 @@
       const before = places();
       patient.replaceWith(found);
       moved(before);
+      announce(found.querySelector(".what-changed")?.textContent ?? "");
       (document.getElementById(focused) || document.getElementById("if-condition"))?.focus({ preventScroll: true });
     } catch {
       if (number !== asked) return;

@@ -210,7 +210,7 @@ def _told(prefetch: dict[str, Any]) -> _Told:
 
 def _prefetched(value: Any, name: str) -> tuple[list[tuple[Json, str | None]], bool]:
     """The resources under a key, and whether they are all that there are."""
-    kind = obj(value).get("resourceType")
+    kind = text(obj(value).get("resourceType"))
     if kind == "Bundle":
         every = list(resources_of(value, WANTED))
         outcomes = [one for one, _ in every if one["resourceType"] == "OperationOutcome"]

@@ -20,9 +20,9 @@ class FhirAuthorization(Struct, frozen=True):
 
     access_token: str
     token_type: Literal["Bearer"]
-    expires_in: int
-    scope: str
-    subject: str
+    expires_in: int | None = None
+    scope: str | None = None
+    subject: str | None = None
     patient: str | None = None
 
 

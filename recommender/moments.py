@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 import pandas as pd
 
@@ -41,11 +42,8 @@ class Moments:
 
     def rows_of(self, patient_ix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Each event beside each moment of its patient: (moment, event), both (n_pairs,) int64 positions."""
-        first, end = (np.searchsorted(self.patient_ix, patient_ix, side) for side in ("left", "right"))
-        count = end - first
-        event = np.repeat(np.arange(len(patient_ix)), count)
-        before = np.cumsum(count) - count
-        return np.arange(len(event)) - before[event] + first[event], event
+        n_patients = 1 + max(self.patient_ix.max(initial=-1), patient_ix.max(initial=-1))
+        return _pairs(_ends(self.patient_ix, n_patients), patient_ix)
 
     def take(self, which: np.ndarray) -> Moments:
         return Moments(self.patient_ix[which], self.known_until[which], self.followed_until[which], self.earlier[which])
@@ -61,13 +59,54 @@ def visits(records: Records) -> pd.DataFrame:
     """patient_ix, start, stop (int64 seconds) of each visit, in order of patient and start."""
     encounters = records.treatments[records.concepts["kind"].to_numpy()[records.treatments["concept_ix"]] == RESOURCE]
     start, stop = (encounters[name].to_numpy("datetime64[s]").astype(np.int64) for name in ("start", "stop"))
-    stop = np.where(encounters["stop"].isna(), start, stop)
-    table = pd.DataFrame({"patient_ix": encounters["patient_ix"].to_numpy(), "start": start, "stop": stop})
-    table = table.sort_values(["patient_ix", "start", "stop"], ignore_index=True)
-    so_far = table.groupby("patient_ix")["stop"].cummax().shift(fill_value=0)
-    new = (table["patient_ix"] != table["patient_ix"].shift()) | (table["start"] > so_far + GAP)
-    merged = table.groupby(new.cumsum().to_numpy()).agg({"patient_ix": "first", "start": "first", "stop": "max"})
-    return merged.reset_index(drop=True)
+    stop = np.where(stop == MISSING, start, stop)
+    patient = encounters["patient_ix"].to_numpy()
+    chains = _chains(_ends(patient, records.n_patients), patient, start, stop, GAP)
+    return pd.DataFrame(dict(zip(("patient_ix", "start", "stop"), chains, strict=True)))
+
+
+def _ends(patient_ix: np.ndarray, n_patients: int) -> np.ndarray:
+    """Where each patient's items begin and end in order of patient, (n_patients + 1,) int64."""
+    ends = np.zeros(n_patients + 1, dtype=np.int64)
+    np.cumsum(np.bincount(patient_ix, minlength=n_patients), out=ends[1:])
+    return ends
+
+
+@numba.njit(cache=True, nogil=True)
+def _pairs(ends: np.ndarray, patient_ix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    total = 0
+    for patient in patient_ix:
+        total += ends[patient + 1] - ends[patient]
+    moment, event, k = np.empty(total, np.int64), np.empty(total, np.int64), 0
+    for e, patient in enumerate(patient_ix):
+        for m in range(ends[patient], ends[patient + 1]):
+            moment[k], event[k] = m, e
+            k += 1
+    return moment, event
+
+
+@numba.njit(cache=True, nogil=True)
+def _chains(
+    ends: np.ndarray, patient_ix: np.ndarray, start: np.ndarray, stop: np.ndarray, gap: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The encounters (n,) merged to visits: patient_ix, start, stop, in order of patient and start."""
+    n, place = len(start), ends[:-1].copy()
+    order = np.empty(n, np.int64)
+    for k in range(n):
+        order[place[patient_ix[k]]] = k
+        place[patient_ix[k]] += 1
+    patients, starts, stops, found = np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, np.int64), 0
+    for patient in range(len(ends) - 1):
+        mine = order[ends[patient] : ends[patient + 1]]
+        if len(mine) > 1:
+            mine = mine[np.argsort(start[mine], kind="mergesort")]
+        for k, encounter in enumerate(mine):
+            if k and start[encounter] <= stops[found - 1] + gap:
+                stops[found - 1] = max(stops[found - 1], stop[encounter])
+            else:
+                patients[found], starts[found], stops[found] = patient, start[encounter], stop[encounter]
+                found += 1
+    return patients[:found].copy(), starts[:found].copy(), stops[:found].copy()
 
 
 def usual_hours(records: Records) -> float:

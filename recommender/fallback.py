@@ -1,7 +1,7 @@
 """A desk and an entry in; which candidates it is answered with, and by which source, out: each answer names its own.
 
-The chain, for a chart that a request brings: the model, where it knows anything clinical of the chart ("live"); else what
-patients with its leading condition had, where a condition of the chart shares a clinical group with one that this
+The chain, for a chart that a request brings: the model, where it knows anything clinical of the chart ("live"); else
+what patients with its leading condition had, where a condition of the chart shares a clinical group with one that this
 version has counted ("leading condition"); else the model by age and sex alone ("live"); else what most patients had
 ("popularity"). A published entry is a "published list". Nothing here looks at safety: whatever the source, the list is
 screened by `Desk.offer`, and a list of which everything is withheld stays empty rather than fall back.

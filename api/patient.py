@@ -106,10 +106,11 @@ def _with(shown: Chart, added: Sequence[Added], t: Words) -> Chart:
             egfr = Measured(EGFR, t(f"measure.{EGFR}"), f"{one.value:g} mL/min/1.73 m²", 0, t("data.age.0"), True)
             shown = replace(shown, measured=(egfr, *(old for old in shown.measured if old.code != EGFR)))
         elif one.kind in ("condition", "allergy"):
-            block = "conditions" if one.kind == "condition" else "allergies"
-            known = getattr(shown, block)
-            if one.code not in {term.code for term in known}:
-                shown = replace(shown, **{block: (Term(one.name, one.code), *known)})
+            known = shown.conditions if one.kind == "condition" else shown.allergies
+            if one.code in {term.code for term in known}:
+                continue
+            more = (Term(one.name, one.code), *known)
+            shown = replace(shown, conditions=more) if one.kind == "condition" else replace(shown, allergies=more)
     return shown
 
 

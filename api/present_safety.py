@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from api.answers import Answer, CurrentDrug, Item, NotChecked, Warned, WithheldItem
+from api.answers import Alternative, Answer, CurrentDrug, Item, NotChecked, Warned, WithheldItem
 from api.dates import date_in_words
 from api.phrases import said
 from api.words import Words
@@ -53,6 +53,7 @@ class ItemSafety:
     warnings: tuple[Held, ...]
     gaps: tuple[Gap, ...]
     labelled: str
+    formulary: str
     evidence: str
     rules: tuple[str, ...]
     overridable: bool
@@ -116,6 +117,7 @@ def item_safety(item: Item, t: Words) -> ItemSafety:
         warnings=found,
         gaps=() if state in ("no_drug", "unknown") else gaps,
         labelled=_labelled(item, t),
+        formulary="" if item.formulary == "unknown" else t(f"formulary.{item.formulary}"),
         evidence=_evidence(item, t),
         rules=tuple(one.rule for one in found),
         overridable=severity in ("serious", "contraindicated"),
@@ -153,20 +155,27 @@ def withheld(answer: Answer, t: Words) -> tuple[Withheld, ...]:
             name=one.name or one.code,
             kind=t.or_else(f"kind.{one.kind}", one.kind),
             warnings=warnings(one.warnings, t),
-            alternatives=tuple(
-                (other.name, other.code, _note(other.warnings, other.not_checked, t)) for other in one.alternatives
-            ),
+            alternatives=tuple((other.name, other.code, _note(other, t)) for other in one.alternatives),
             rules=tuple(dict.fromkeys(warned.rule for warned in one.warnings)),
         )
         for one in answer.withheld
     )
 
 
-def _note(found: Iterable[Warned], gaps: Sequence[NotChecked], t: Words) -> str:
+def _note(other: Alternative, t: Words) -> str:
     """What stands beside an alternative: nothing serious does, or it would be none."""
-    cautions = len({one.rule for one in found})
-    notes = [t.count("alternative.cautions", cautions)] if cautions else []
-    return ", ".join([*notes, t.count("alternative.gaps", len(gaps))] if gaps else notes)
+    notes = []
+    if not other.same_class and other.labelled_for:
+        names = t("list.and").join(ANY.sub("", name) for name in other.labelled_for)
+        notes.append(t("alternative.other_class", names=names))
+    if other.formulary in ("restricted", "non_formulary"):
+        notes.append(t(f"formulary.{other.formulary}"))
+    cautions = len({one.rule for one in other.warnings})
+    if cautions:
+        notes.append(t.count("alternative.cautions", cautions))
+    if other.not_checked:
+        notes.append(t.count("alternative.gaps", len(other.not_checked)))
+    return t("list.comma").join(notes)
 
 
 def _gap(gap: NotChecked, t: Words) -> Gap:
@@ -176,12 +185,11 @@ def _gap(gap: NotChecked, t: Words) -> Gap:
 def _labelled(item: Item, t: Words) -> str:
     if item.kind != "drug":
         return ""
-    named = getattr(item, "labelled_for", None)
-    if named is None:
+    if item.labelled_for is None:
         return t("labelled.unknown")
-    if not named:
+    if not item.labelled_for:
         return t("labelled.nothing")
-    return t("labelled.for", names=t("list.and").join(dict.fromkeys(ANY.sub("", name) for name in named)))
+    return t("labelled.for", names=t("list.and").join(dict.fromkeys(ANY.sub("", name) for name in item.labelled_for)))
 
 
 def _evidence(item: Item, t: Words) -> str:

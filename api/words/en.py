@@ -21,8 +21,8 @@ EN: dict[str, str] = {
     # who may
     "signin.heading": "Sign in",
     "signin.key": "Your key",
-    "signin.hint": "It begins with rxk_. Whoever runs this system gives you one. After {minutes} minutes without use you "
-    "sign in again.",
+    "signin.hint": "It begins with rxk_. Whoever runs this system gives you one. After {minutes} minutes without "
+    "use you sign in again.",
     "signin.button": "Sign in",
     "signin.out": "Sign out",
     "signin.as": "Signed in as {name}",
@@ -252,6 +252,7 @@ EN: dict[str, str] = {
     "stop": ".",
     "chart.no_values": "None that the safety rules look at",
     "chart.older": "{n} older values",
+    "alternative.other_class": "of another class, labelled for {names}",
     "alternative.cautions.one": "1 caution",
     "alternative.cautions.other": "{n} cautions",
     "alternative.gaps.one": "1 thing not checked",
@@ -498,14 +499,14 @@ EN: dict[str, str] = {
     "state.feedback-unavailable": "Your answer could not be stored just now",
     "state.feedback-unavailable.todo": "Nothing that was stored before is lost. Try again in a moment.",
     "state.not-signed-in": "You are not signed in",
-    "state.not-signed-in.todo": "You were signed out, or have not been here for a while. Open the first page to sign in.",
+    "state.not-signed-in.todo": "You were signed out, or away for a while. Open the first page to sign in.",
     "state.not-allowed": "This is not open to you",
-    "state.not-allowed.todo": "Your sign-in has not the role that this page needs. Whoever runs this system gives roles.",
+    "state.not-allowed.todo": "Your sign-in has not the role that this needs. Whoever runs this system gives roles.",
     "state.too-many-requests": "Too many requests",
     "state.too-many-requests.todo": "More requests came in this minute than one sign-in may make. Wait a minute.",
     "state.audit-unavailable": "Nothing of a patient can be shown just now",
-    "state.audit-unavailable.todo": "Who sees a patient is written down, and that cannot be done now. Whoever runs this "
-    "system finds the reason in its log.",
+    "state.audit-unavailable.todo": "Who sees a patient is written down, and that cannot be done now. Whoever runs "
+    "this system finds the reason in its log.",
     "state.retry": "Try again",
     "state.request": "Request id",
     # problems (RFC 9457)
@@ -531,13 +532,13 @@ EN: dict[str, str] = {
     "problem.not-signed-in.title": "Not signed in",
     "problem.not-signed-in.detail": "Present a key or a token that is valid here and now.",
     "problem.not-allowed.title": "Not allowed",
-    "problem.not-allowed.detail": "Who makes this request has not the role that it needs, or it comes from elsewhere than "
-    "the open demonstration answers.",
+    "problem.not-allowed.detail": "Who makes this request has not the role that it needs, or it comes from elsewhere "
+    "than the open demonstration answers.",
     "problem.too-many-requests.title": "Too many requests",
     "problem.too-many-requests.detail": "More requests came in this minute than one caller may make.",
     "problem.audit-unavailable.title": "Audit log unavailable",
-    "problem.audit-unavailable.detail": "Who asks for a patient's data is written down, and that cannot be done now: no "
-    "data are given.",
+    "problem.audit-unavailable.detail": "Who asks for a patient's data is written down, and that cannot be done now: "
+    "no data are given.",
     "problem.nothing-published.title": "Nothing published",
     "problem.nothing-published.detail": "No version is being served yet: run `rxrec nightly` first.",
     "problem.store-unavailable.title": "Store unavailable",

@@ -20,6 +20,26 @@ ZH: dict[str, str] = {
     "languages": "语言",
     "language.en": "English",
     "language.zh": "简体中文",
+    # who may
+    "signin.heading": "登录",
+    "signin.key": "您的密钥",
+    "signin.hint": "以 rxk_ 开头，由本系统的管理者发放。{minutes} 分钟不使用后需要重新登录。",
+    "signin.button": "登录",
+    "signin.out": "退出",
+    "signin.as": "已登录：{name}",
+    "signin.wrong": "该密钥无效。",
+    "signin.again": "表单已过期，请再试一次。",
+    "signin.too-many": "您的地址尝试次数过多，请等一分钟。",
+    "demo": "开放演示",
+    "demo.more": "无需登录：这台计算机上的任何人都可以查看和更改一切",
+    "state.not-signed-in": "您尚未登录",
+    "state.not-signed-in.todo": "您已退出，或一段时间没有使用。请打开首页登录。",
+    "state.not-allowed": "您无权使用此页",
+    "state.not-allowed.todo": "您的登录没有所需的角色。角色由本系统的管理者分配。",
+    "state.too-many-requests": "请求过多",
+    "state.too-many-requests.todo": "这一分钟内的请求超过了一个登录的上限。请等一分钟。",
+    "state.audit-unavailable": "目前无法显示任何患者数据",
+    "state.audit-unavailable.todo": "查看患者须有记录，而现在无法记录。原因见本系统的日志。",
     "search.label": "患者编号",
     "search.button": "显示建议",
     "search.short": "显示",
@@ -62,7 +82,8 @@ ZH: dict[str, str] = {
     "model.gate.first": "没有可比较的版本",
     "model.gate.passed": "所比较的各项均未变差",
     "model.quality_heading": "列表的质量",
-    "model.quality_means": "{metric}，0 到 1：之后开始的治疗有多少在列表上、排得多靠前。在 {patients} 名模型未学习过的患者上测得。"
+    "model.quality_means": "{metric}，0 到 1：之后开始的治疗有多少在列表上、排得多靠前。"
+    "在 {patients} 名模型未学习过的患者上测得。"
     "它说明本院通常怎么做，不说明怎样最好。",
     "model.protocol": "测量方式",
     "model.what": "项目",
@@ -70,7 +91,8 @@ ZH: dict[str, str] = {
     "model.this": "本模型",
     "model.baseline_name": "始终建议最常见的治疗",
     "model.groups_heading": "对哪些患者更好或更差",
-    "model.groups_means": "各组患者的同一指标。种族和族裔从不作为输入，保留只为测量公平性。少于 20 名患者的组不作比较。",
+    "model.groups_means": "各组患者的同一指标。种族和族裔从不作为输入，保留只为测量公平性。"
+    "少于 20 名患者的组不作比较。",
     "model.no_groups": "本版本没有公布分组比较。",
     "model.group": "分组",
     "model.gap": "比最好的组低 {gap}（{low} 至 {high}）",
@@ -88,7 +110,8 @@ ZH: dict[str, str] = {
     "model.curve.score": "得分",
     "model.limits_heading": "弱在哪里",
     "limit.habits": "它重复本院以往的做法，包括习惯和不足。它不了解治疗结局。",
-    "limit.sees": "它看到治疗、诊断、过敏、年龄段和性别；看不到剂量、病程记录，以及数据日期之后的任何记录。检验值只供安全规则使用。",
+    "limit.sees": "它看到治疗、诊断、过敏、年龄段和性别；看不到剂量、病程记录，以及数据日期之后的任何记录。"
+    "检验值只供安全规则使用。",
     "limit.rare": "少数患者用过的治疗排得靠后或不出现；没有出现的治疗并不是不建议使用。",
     "limit.rules": "安全规则按成分检查药品，不检查剂量和操作。没有的规则不会提醒。",
     "limit.groups": "列表明显较差的组：{names}。",
@@ -198,7 +221,8 @@ ZH: dict[str, str] = {
     "use.for": "供了解该患者的临床医生使用，多看一眼病历相似的患者曾接受什么治疗。",
     "use.not": "不用于开医嘱、分诊、急救，也不供患者使用。列表中没有的治疗并不是不建议使用。",
     # safety
-    "safety.statement": "已按 {rules} 条规则检查（复核至 {date}）：相互作用、过敏、重复用药、疾病、妊娠、年龄和检验限值。"
+    "safety.statement": "已按 {rules} 条规则检查（复核至 {date}）："
+    "相互作用、过敏、重复用药、疾病、妊娠、年龄和检验限值。"
     "不检查剂量，也不检查病历之外的内容。规则的说明为英文原文。",
     "severity.contraindicated": "禁忌",
     "severity.serious": "严重",
@@ -227,6 +251,7 @@ ZH: dict[str, str] = {
     "stop": "。",
     "chart.no_values": "没有安全规则需要的检验值",
     "chart.older": "{n} 项较早的值",
+    "alternative.other_class": "其他类别，适应证：{names}",
     "alternative.cautions.one": "1 项注意",
     "alternative.cautions.other": "{n} 项注意",
     "alternative.gaps.one": "1 项未检查",
@@ -329,7 +354,8 @@ ZH: dict[str, str] = {
     "每一项都学自有同样记录的患者所接受的治疗。",
     "score.not": "它不是获益的度量，也不表示该治疗安全。没有百分比时，条形表示与列表最高得分的比较。",
     "score.order": "列表按得分排列；有严重警告的下移，有禁忌的移出，并在列表下方说明。",
-    "score.chance": "百分比和条形表示实现的比例：对模型未学习过的患者给出的同样得分的建议中，有多少在下次就诊前且 {days} 天内开始。"
+    "score.chance": "百分比和条形表示实现的比例：对模型未学习过的患者给出的同样得分的建议中，"
+    "有多少在下次就诊前且 {days} 天内开始。"
     "别人开始使用，不等于适合该患者。",
     "reasons.because": "依据",
     "reasons.against": "不利",

@@ -270,10 +270,45 @@ def test_contrast_of_black_on_white_is_21():
         ("unchecked", "unchecked-paper"),
         ("unchecked", "paper"),
         ("unchecked", "panel"),
+        ("ink", "serious-paper"),
+        ("serious", "paper"),
+        ("serious", "panel"),
+        ("serious", "serious-paper"),
+        ("caution", "paper"),
+        ("caution", "panel"),
+        ("clear", "paper"),
+        ("accent", "serious-paper"),
+        ("soft", "serious-paper"),
+        ("soft", "unchecked-paper"),
+        ("accent", "unchecked-paper"),
+        ("paper", "serious"),
     ],
 )
 def test_text_can_be_read(theme, ink, paper):
     assert contrast(colours()[theme][ink], colours()[theme][paper]) >= 4.5
+
+
+def as_seen_without_green(colour):
+    """Deuteranopia: Viénot, Brettel and Mollon, Color Res. Appl. 1999, in linear light."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    yellow = 0.29275 * red + 0.70725 * green
+    seen = (yellow, yellow, min(1, max(0, -0.02234 * red + 0.02234 * green + blue)))
+    return "#" + "".join(
+        f"{round(255 * (12.92 * c if c <= 0.0031308 else 1.055 * c ** (1 / 2.4) - 0.055)):02x}" for c in seen
+    )
+
+
+def test_without_green_white_stays_white_and_red_is_dark_yellow():
+    assert as_seen_without_green("#ffffff") == "#ffffff"
+    assert as_seen_without_green("#ff0000") == "#939300"  # (0.29275 of the light) ** (1 / 2.4) * 1.055 - 0.055 = 0.577
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("ink", ["serious", "caution", "unchecked", "accent", "clear"])
+def test_severity_can_be_read_without_green(theme, ink):
+    seen = {name: as_seen_without_green(colour) for name, colour in colours()[theme].items()}
+    assert contrast(seen[ink], seen["paper"]) >= 4.5
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,32 @@ import click
 
 from jobs.console import Console
 from jobs.kinds import kinds_option
-from recommender.errors import InputError, RulesMissing
+from recommender.catalogue import Catalogue
+from recommender.errors import FeedbackUnavailable, InputError, RulesMissing
+from recommender.feedback import FeedbackLog, publishable
 from recommender.formulary import Formulary
 from recommender.offer import Desk
 from recommender.records import THERAPIES
 from recommender.reports.card import card_of
 from recommender.reports.card_page import write_card
-from recommender.reports.cohort import cohort_of, ids_of
+from recommender.reports.cohort import Cohort, cohort_of, ids_of
 from recommender.reports.folder import new_folder
-from recommender.reports.lists import FORMATS, Listed, write_lists
+from recommender.reports.lists import FORMATS, Listed, about_of, write_lists
+from recommender.reports.pharmacy import pharmacy_of
+from recommender.reports.quality import quality_report
+from recommender.reports.sums_page import write_pharmacy, write_quality
+from recommender.reports.tally import Tally, tally
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
+from recommender.snapshot import Release
 from recommender.store import Store, open_store
 
 MOST_PLACES = 10  # of unknown ids, told on the terminal
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _VERSION = click.option("--version", "version", help="A published version. [default: the one being served]")
+_N = click.option("-n", "n", type=click.IntRange(1, 50), default=10, show_default=True, help="Suggestions a patient.")
+_AGAINST = click.option("--against", help="The version to compare with. [default: the one published before]")
 _OUT = click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -65,7 +75,7 @@ def report() -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="A CSV with a column patient_id: a ward's list, say, or a clinician's.",
 )
-@click.option("-n", "n", type=click.IntRange(1, 50), default=10, show_default=True, help="Suggestions a patient.")
+@_N
 @click.option("--font", type=click.Path(path_type=Path, dir_okay=False), help="A TrueType font for the PDF.")
 @kinds_option("default: drugs, procedures and care plans")
 @click.pass_obj
@@ -210,3 +220,75 @@ def _json_of(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError("must be one JSON object", file=path.name)
     return found
+
+
+@report.command()
+@_OUT
+@_VERSION
+@_N
+@click.pass_obj
+def pharmacy(console: Console, out: Path, version: str | None, n: int) -> None:
+    """For pharmacists: formulary use, interactions and duplicates in what patients take, treatments by condition.
+
+    A page, JSON and CSV tables. Nothing in it tells of fewer than 11 patients.
+    """
+    with opened(console, version) as (store, desk):
+        formulary = formulary_of(console, desk)
+        found = _tallied(console, store, desk, n, formulary)
+        screen = desk.screen
+        catalogue = Catalogue(desk.release.version, desk.release.index, screen.vocabulary, screen.rules)
+        told = pharmacy_of(desk.release, found, catalogue, formulary)
+    with new_folder(out) as folder:
+        write_pharmacy(folder, told, about_of(desk, Cohort(), datetime.now(UTC)), n)
+    counted = {"interactions": len(told.interactions), "duplicates": len(told.duplicates)}
+    data = {"folder": str(out), "version": desk.release.version, "patients": told.patients, **counted}
+    console.result(data, f"{out}/pharmacy.html: {told.patients:,} patients")
+
+
+@report.command()
+@_OUT
+@_VERSION
+@_N
+@_AGAINST
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="First day of feedback that counts (UTC).")
+@click.pass_obj
+def quality(
+    console: Console, out: Path, version: str | None, n: int, against: str | None, since: datetime | None
+) -> None:
+    """For quality officers: what changed, coverage, burden of alerts, what clinicians accepted and overrode.
+
+    A page, JSON and a CSV table. Nothing in it tells of fewer than 11 patients.
+    """
+    begin = None if since is None else since.replace(tzinfo=UTC)
+    try:
+        heard = publishable(FeedbackLog(console.settings.workdir).summary(begin))
+    except FeedbackUnavailable as error:
+        heard = {"not_read": str(error)}
+    with opened(console, version) as (store, desk):
+        found = _tallied(console, store, desk, n, Formulary())
+        before = _before(store, desk.release.version, against)
+        release = desk.release
+        then = None if before is None else (before.version, before.manifest)
+        told = quality_report(release.version, release.manifest, then, found, heard)
+    with new_folder(out) as folder:
+        about = about_of(desk, Cohort(), datetime.now(UTC))
+        write_quality(folder, told, about, "" if since is None else f"{since:%Y-%m-%d}")
+    data = {"folder": str(out), "version": release.version, "before": told.before, "patients": told.patients}
+    console.result(data, f"{out}/quality.html: {told.patients:,} patients, compared with {told.before or 'nothing'}")
+
+
+def _tallied(console: Console, store: Store, desk: Desk, n: int, formulary: Formulary) -> Tally:
+    total = next(one.patients for one in store.versions() if one.version == desk.release.version)
+    with console.progress("patients", total, "patients") as progress:
+        return tally(desk, store.entries(desk.release), n, formulary=formulary, progress=progress)
+
+
+def _before(store: Store, version: str, against: str | None) -> Release | None:
+    """The version named, or the one published before; None where there is none."""
+    if against is None:
+        names = [one.version for one in store.versions()]
+        earlier = names[names.index(version) + 1 :]
+        if not earlier:
+            return None
+        against = earlier[0]
+    return store.release(against)

@@ -70,7 +70,7 @@ def _chances(card: Card) -> Markup | None:
         f"Expected calibration error {chances['ece']:.4f}."
     )
     title = f"How many of such suggestions began within {chances['days']} days, by score"
-    return lines(title, said, [Series("chance", points)], "score", title)
+    return lines(title, said, [Series("chance", points)], "score", "began")
 
 
 def _of_evaluation(told: dict[str, Any] | Any) -> list[Markup]:
@@ -83,9 +83,7 @@ def _of_evaluation(told: dict[str, Any] | Any) -> list[Markup]:
         said += (
             f"{100 * points[0][1]:.1f}% came true, to {100 * points[-1][0]:.0f}%, where {100 * points[-1][1]:.0f}% did."
         )
-        plots.append(
-            lines("Reliability", said, [Series(first, points)], "promised", "Reliability: came true", diagonal=True)
-        )
+        plots.append(lines("Reliability", said, [Series(first, points)], "promised", "came true", diagonal=True))
     by_model = {
         model: {
             row["k"]: row["value"] for row in told["by_length"] if row["model"] == model and row["metric"] == "recall"
@@ -95,14 +93,14 @@ def _of_evaluation(told: dict[str, Any] | Any) -> list[Markup]:
     names = [first, *(name for name in ("popularity",) if name in by_model and name != first)]
     series = [Series(name, tuple(sorted(by_model[name].items()))) for name in names]
     ends = ", ".join(f"{one.name} {100 * one.points[0][1]:.0f}% to {100 * one.points[-1][1]:.0f}%" for one in series)
-    plots.append(lines("Recall by length of the list", f"{ends}.", series, "length of the list", "Recall"))
+    plots.append(lines("Recall by length of the list", f"{ends}.", series, "length of the list", "recall"))
     if len(names) == 2:
         mine, base = by_model[first], by_model["popularity"]
         lift = tuple((float(k), mine[k] / base[k]) for k in sorted(mine) if base.get(k))
         said = f"From {lift[0][1]:.1f} times at {lift[0][0]:.0f} to {lift[-1][1]:.1f} times at {lift[-1][0]:.0f}, "
         said += f"{trend([value for _, value in lift])}."
         title = "Lift: recall, as a multiple of that of the most frequent treatments"
-        plots.append(lines(title, said, [Series("lift", lift)], "length of the list", title, percent=False))
+        plots.append(lines(title, said, [Series("lift", lift)], "length of the list", "times", percent=False))
     return plots
 
 

@@ -201,11 +201,12 @@ def _text(x: float, y: float, text: str, *, anchor: str = "start", colour: str =
 
 def _svg(title: str, said: str, height: float, parts: Sequence[str]) -> Markup:
     head = (
+        f"<figure><figcaption>{escape(title)}</figcaption>"
         f'<svg class="plot" viewBox="0 0 {WIDTH} {height:.0f}" role="img" xmlns="http://www.w3.org/2000/svg" '
         'font-family="system-ui, Noto Sans, Noto Sans CJK SC, WenQuanYi Micro Hei, sans-serif" font-size="12.5">'
         f"<title>{escape(title)}</title><desc>{escape(said)}</desc>"
     )
-    return Markup(head + "".join(parts) + "</svg>")  # noqa: S704  (every text in it was escaped above)
+    return Markup(head + "".join(parts) + "</svg></figure>")  # noqa: S704  (every text in it was escaped above)
 
 
 def trend(values: Sequence[float]) -> str:

@@ -109,7 +109,7 @@ class CsvWriter:
 
     def add(self, page: PatientPage) -> None:
         for row in rows_of(page):
-            self._writer.writerow([self._version, *(_cell(row.get(name)) for name in COLUMNS)])
+            self._writer.writerow([self._version, *(plain_cell(row.get(name)) for name in COLUMNS)])
 
     def close(self) -> None:
         self._file.close()
@@ -190,7 +190,8 @@ def _gaps(gaps: Sequence[Unchecked]) -> str:
     return "; ".join(f"{gap.about}: {gap.mend}" for gap in gaps)
 
 
-def _cell(value: Any) -> Any:
+def plain_cell(value: Any) -> Any:
+    """The value, marked as text where a spreadsheet would run it."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 

@@ -193,6 +193,6 @@ def test_every_plot_escapes_shortens_and_says_its_title(name):
         lines("title", "said", [Series(name, ((0, 0),)), Series("b", ())], "x", "y"),
     ):
         assert "<script" not in svg
-        assert svg.startswith('<svg class="plot"')
+        assert svg.startswith('<figure><figcaption>title</figcaption><svg class="plot"')
         assert "<title>title</title><desc>said</desc>" in svg
         assert svg.count("<svg") == svg.count("</svg>") == 1

@@ -7,7 +7,10 @@ from typing import Any
 
 from flask import Flask
 
-from api import cds_hooks, errors, feedback, fhir_knowledge, live, openapi, ops, pages, pharmacy, recommendations
+from api import about, cds_hooks, errors, feedback, fhir_knowledge, live, openapi, ops, pages, pharmacy, recommendations
+from api.audit import audit
+from api.auth import backend, signin
+from api.auth.guard import guard, is_on
 from api.compress import compress
 from api.formulary_file import FormularyFile
 from api.observe import OrjsonProvider, log_failure, observe
@@ -47,8 +50,23 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.extensions["rxrec_reference"] = Reference(settings, formulary)
     observe(app)
     compress(app)
+    audit(app, settings, is_on(settings))
+    guard(app, settings)
     errors.register(app, pages.error_page)
-    for room in (recommendations, live, cds_hooks, feedback, pharmacy, fhir_knowledge, openapi, ops, pages):
+    for room in (
+        about,
+        recommendations,
+        live,
+        cds_hooks,
+        feedback,
+        pharmacy,
+        fhir_knowledge,
+        openapi,
+        ops,
+        pages,
+        signin,
+        backend,
+    ):
         app.register_blueprint(room.blueprint)
     app.jinja_env.globals.update(pages.GLOBALS)
     if in_service:

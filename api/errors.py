@@ -17,6 +17,7 @@ from werkzeug.exceptions import HTTPException
 from api.observe import log_failure, request_id
 from api.words import EN
 from recommender.errors import (
+    AuditUnavailable,
     EngineError,
     FeedbackUnavailable,
     NothingPublished,
@@ -29,7 +30,7 @@ from recommender.errors import (
 from recommender.feedback import FeedbackConflict
 
 RETRY_AFTER_SECONDS = 10
-API_PATHS = ("/v1/", "/health/", "/fhir/", "/cds-services", "/openapi.json")
+API_PATHS = ("/v1/", "/health/", "/fhir/", "/cds-services", "/openapi.json", "/oauth/", "/.well-known/")
 
 
 class BadParameter(EngineError):
@@ -56,6 +57,22 @@ class NoChart(EngineError):
     """A hook call brings nothing of a chart that can be read, and the version being served knows no such patient."""
 
 
+class NotSignedIn(EngineError):
+    """The request does not prove who makes it. It is not said what is wrong with what it presents."""
+
+
+class NotAllowed(EngineError):
+    """Whoever makes the request may not use this route."""
+
+
+class TooMany(EngineError):
+    """More requests than one caller may make in a minute; `seconds` until more are answered."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__("too many requests in this minute")
+        self.seconds = seconds
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of problem: the last part of its stable `type`, its status, and its title's key among the words."""
@@ -70,11 +87,15 @@ class Kind:
 
 KINDS: dict[type[EngineError], Kind] = {
     BadParameter: Kind("bad-parameter", 400),
+    NotSignedIn: Kind("not-signed-in", 401),
+    NotAllowed: Kind("not-allowed", 403),
     UnknownPatient: Kind("unknown-patient", 404),
     UnknownTreatment: Kind("unknown-treatment", 404),
     UnknownCondition: Kind("unknown-condition", 404),
     FeedbackConflict: Kind("feedback-conflict", 409),
     NoChart: Kind("no-chart", 412),
+    TooMany: Kind("too-many-requests", 429),
+    AuditUnavailable: Kind("audit-unavailable", 503),
     FeedbackUnavailable: Kind("feedback-unavailable", 503),
     NothingPublished: Kind("nothing-published", 503),
     RulesMissing: Kind("rules-missing", 503),
@@ -110,7 +131,10 @@ def register(app: Flask, page: Callable[[str, int], Response]) -> None:
         kind = kind_of(error)
         if kind.status >= 500 and kind.slug != "nothing-published":
             log_failure(error)
-        return page(kind.slug, kind.status) if wants_page() else problem_of(error)
+        response = page(kind.slug, kind.status) if wants_page() else problem_of(error)
+        if isinstance(error, TooMany):
+            response.headers["Retry-After"] = str(error.seconds)
+        return response
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response | HTTPException:

@@ -14,6 +14,7 @@ import orjson
 from flask import Blueprint, Response, current_app, jsonify, request
 from werkzeug.exceptions import UnsupportedMediaType
 
+from api import audit
 from api.errors import BadParameter, UnknownTreatment, problem_of
 from api.serving import serving
 from recommender.errors import UnknownPatient
@@ -174,6 +175,9 @@ def _as_stored(event: FeedbackEvent, now: bool) -> FeedbackEvent:
 def _require_known(event: FeedbackEvent) -> None:
     """Raises UnknownPatient or UnknownTreatment; what is taken back is known by its first event."""
     if event.outcome == "undone":
+        audit.asked(event.patient_id)
+        if not audit.is_theirs(event.patient_id):
+            raise UnknownPatient("no patient of that id is the caller's to see")
         return
     serving().patient(event.patient_id)
     index = serving().release().index

@@ -11,9 +11,12 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Response, g, make_response, render_template, request
+from flask import Response, current_app, g, make_response, render_template, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.answers import safety
+from api.auth.callers import Caller, caller
+from api.auth.rules import may
 from api.dates import age_in_words, date_in_words
 from api.errors import RETRY_AFTER_SECONDS, BadParameter, kind_of
 from api.observe import log_failure, request_id
@@ -37,7 +40,7 @@ ROOMS = (
 def words() -> Words:
     """The words of this request's language."""
     if "words" not in g:
-        chosen = request.values.get("language") or request.cookies.get(LANGUAGE_COOKIE, "")
+        chosen = _asked_language() or request.cookies.get(LANGUAGE_COOKIE, "")
         if chosen not in CATALOGUES:
             chosen = request.accept_languages.best_match(list(CATALOGUES), default="en") or "en"
         g.words = Words(chosen)
@@ -46,21 +49,34 @@ def words() -> Words:
     return found
 
 
+def _asked_language() -> str:
+    """What the reader chose just now; nothing where the form is too large to be read, which a page must still tell."""
+    try:
+        return request.values.get("language", "")
+    except RequestEntityTooLarge:
+        return ""
+
+
 def page(template: str, *, status: int = 200, desk: Desk | None = None, **values: Any) -> Response:
     """The page, and the cookies that it needs."""
     t = words()
     if desk is not None:
         values |= served(desk, t)
     values = {"room": "", "again": None, **values}
-    html = render_template(template, t=t, rooms=ROOMS, languages=list(CATALOGUES), token=token(), **values)
+    html = render_template(template, t=t, rooms=rooms_of(caller()), languages=list(CATALOGUES), token=token(), **values)
     response = make_response(html, status)
     response.vary.update(("Accept-Language", "Cookie"))
-    keep = {"httponly": True, "samesite": "Strict", "secure": request.is_secure}
-    if request.values.get("language") == t.language:
+    keep = {"httponly": True, "samesite": "Strict", "secure": request.is_secure or current_app.config["SECURE"]}
+    if _asked_language() == t.language:
         response.set_cookie(LANGUAGE_COOKIE, t.language, max_age=LANGUAGE_SECONDS, **keep)  # type: ignore[arg-type]
     if request.cookies.get(TOKEN_COOKIE) != token():
         response.set_cookie(TOKEN_COOKIE, token(), **keep)  # type: ignore[arg-type]
     return response
+
+
+def rooms_of(who: Caller) -> list[tuple[str, str]]:
+    """The rooms that one may enter; in the open demonstration, where nobody signs in, all."""
+    return [room for room in ROOMS if who.how == "demo" or may(who.role, room[1])]
 
 
 def state(error: EngineError, patient_id: str = "", **values: Any) -> Response:
@@ -92,10 +108,14 @@ def require_own_form() -> None:
     The cookie is SameSite=Strict, so another site's form comes without it, and no other site can read it to fill in the
     field. Where the browser says where a request comes from (it does over https), that must be here as well.
     """
-    held, sent = request.cookies.get(TOKEN_COOKIE, ""), request.form.get(TOKEN_FIELD, "")
-    site = request.headers.get("Sec-Fetch-Site", "same-origin")
-    if not held or not hmac.compare_digest(held.encode(), sent.encode()) or site != "same-origin":
+    if not is_own_form() or request.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
         raise BadParameter(TOKEN_FIELD, "the form was not sent by a page of this server: open the patient again")
+
+
+def is_own_form() -> bool:
+    """Whether the form carries what stands in this browser's cookie."""
+    held, sent = request.cookies.get(TOKEN_COOKIE, ""), request.form.get(TOKEN_FIELD, "")
+    return bool(held) and hmac.compare_digest(held.encode(), sent.encode())
 
 
 # --- what every page says of the version being served ----------------------------------------------------------------

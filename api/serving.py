@@ -10,6 +10,7 @@ from functools import cache, partial
 
 from flask import current_app
 
+from api import audit
 from api.formulary_file import FormularyFile
 from recommender.errors import EngineError, InputError, RulesMissing, StoreCorrupt, UnknownPatient, UnknownVersion
 from recommender.offer import Desk
@@ -104,24 +105,31 @@ class Serving:
 
     def patient(self, patient_id: str) -> tuple[Desk, Entry]:
         """The desk and this patient's entry of its version. Raises UnknownPatient and what `desk` raises."""
+        audit.asked(patient_id)
         store, cache = self._opened()
         desk = cache.current()
         try:
-            return desk, store.entry(desk.release, patient_id)
+            entry = store.entry(desk.release, patient_id)
         except UnknownVersion:  # retired since the pointer was read: only then look again
             desk = cache.current()
-            return desk, store.entry(desk.release, patient_id)
+            entry = store.entry(desk.release, patient_id)
+        if not audit.is_theirs(patient_id):  # asked last, so that it takes as long as for a patient of theirs
+            raise UnknownPatient("no patient of that id is the caller's to see")
+        return desk, entry
 
     def patients(self, patient_ids: Sequence[str]) -> tuple[Desk, list[Entry | UnknownPatient | StoreCorrupt]]:
         """The desk and the entry of each patient, all of one version; in place of an entry what is wrong with that one
         alone. Raises what `desk` raises."""
+        audit.asked(*patient_ids)
         store, cache = self._opened()
 
         def entry(desk: Desk, patient_id: str) -> Entry | UnknownPatient | StoreCorrupt:
             try:
-                return store.entry(desk.release, patient_id)
+                found = store.entry(desk.release, patient_id)
             except (UnknownPatient, StoreCorrupt) as error:
+                audit.refused(patient_id)
                 return error
+            return found if audit.is_theirs(patient_id) else UnknownPatient("no patient of the caller's")
 
         desk = cache.current()
         try:
@@ -129,6 +137,10 @@ class Serving:
         except UnknownVersion:  # retired since the pointer was read: all of the new one
             desk = cache.current()
             return desk, [entry(desk, patient_id) for patient_id in patient_ids]
+
+    def store(self) -> Store:
+        """The store, for what all server processes share. Raises StoreUnavailable."""
+        return self._opened()[0]
 
     def versions(self) -> list[PublishedVersion]:
         """The whole versions of the store, the newest first. Raises StoreUnavailable."""

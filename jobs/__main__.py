@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
+from jobs.audit import audit
 from jobs.console import Console, Group
 from jobs.evaluate import evaluate
 from jobs.feedback import feedback
 from jobs.fit import fit
 from jobs.ingest import ingest
+from jobs.keys import keys
 from jobs.nightly import nightly
 from jobs.report import report
 from jobs.rules import rules
@@ -40,7 +42,8 @@ def main(ctx: click.Context, workdir: Path | None, quiet: bool, as_json: bool) -
     Exit codes: 0 done, 1 a fault or a bad setting, 2 wrong usage, 3 the input cannot be used,
     4 the Redis server is not available, 5 its contents are not ours, 6 no such version is
     published, 8 too little data to learn from, 9 the new version is worse than the served one,
-    10 there are no safety rules, 11 the log of feedback cannot be read or written.
+    10 there are no safety rules, 11 the log of feedback cannot be read or written,
+    12 the audit log cannot be written, 13 the audit log was tampered with.
     """
     settings = Settings.from_environment()
     if workdir is not None:
@@ -48,7 +51,22 @@ def main(ctx: click.Context, workdir: Path | None, quiet: bool, as_json: bool) -
     ctx.obj = Console(settings, quiet, as_json)
 
 
-for command in (sample, ingest, fit, nightly, serve, evaluate, versions, rollback, vocabulary, rules, feedback, report):
+for command in (
+    sample,
+    ingest,
+    fit,
+    nightly,
+    serve,
+    evaluate,
+    versions,
+    rollback,
+    vocabulary,
+    rules,
+    feedback,
+    keys,
+    audit,
+    report,
+):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -90,6 +90,6 @@ class AuditUnavailable(EngineError):
 
 
 class AuditBroken(EngineError):
-    """The audit log is not what was written: a line was removed, altered, reordered or put in; the message says where."""
+    """The audit log is not what was written: lines were removed, altered, reordered or put in; it says where."""
 
     exit_code = 13

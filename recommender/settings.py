@@ -29,7 +29,7 @@ class Settings:
     auth: "on", or "off": the open demonstration, on loopback only; empty: on once there is a file of keys.
     audit: "on" or "off"; empty: as `auth`. keys, trust, secret: files (docs/security.md); in `workdir` if empty.
     base_url: where callers reach this server, such as https://rxrec.example.org; needed for tokens and behind a proxy.
-    rate_limit: requests a minute that one caller may make. idle_minutes: after so long a signed-in page must sign in again.
+    rate_limit: requests a minute that one caller may make. idle_minutes: after so long a page asks for sign-in again.
     """
 
     workdir: Path = Path()

@@ -292,7 +292,8 @@ def test_processes_and_threads_share_the_file(published, settings, log):
     code = """
 import json, os, sys, threading
 from api import create_app
-app = create_app()
+from recommender.settings import Settings
+app = create_app(Settings.from_environment())  # given settings, it starts no thread that a fork would break
 def send(worker, numbers):
     client = app.test_client()
     for number in numbers:

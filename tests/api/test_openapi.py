@@ -21,7 +21,7 @@ from recommender.settings import Settings
 from recommender.store import open_store
 from recommender.support import count_support
 
-NOT_FOR_PROGRAMS = ("pages.", "openapi.", "static")  # beginnings of endpoints
+NOT_FOR_PROGRAMS = ("pages.", "signin.", "openapi.", "backend.", "static")  # beginnings of endpoints
 load_all_checks()
 HELD = ("not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
         "response_schema_conformance", "negative_data_rejection")  # fmt: skip

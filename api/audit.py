@@ -1,0 +1,96 @@
+"""Whose data a request asked for in, a line for each in the audit log out, on disk before the answer leaves.
+
+Every way to a patient's data goes through `Serving`, which tells here whose it was (`asked`) and whether they were one
+of the caller's (`is_theirs`). Where the log cannot be written, the answer is not given: nothing is served unaudited.
+"""
+
+from __future__ import annotations
+
+from flask import Flask, Response, current_app, g, has_request_context, request
+
+from api import frame
+from api.auth.bearer import PROGRAM_PATHS
+from api.auth.callers import caller
+from api.auth.rules import RULES, Rule
+from api.errors import problem_of
+from api.observe import log_failure, request_id
+from recommender.access.secret import FILE as SECRET
+from recommender.audit import Access, AuditLog, audit_event
+from recommender.errors import AuditUnavailable
+from recommender.settings import Settings
+
+GIVEN, REFUSED, FAILED = "given", "refused", "failed"
+NO_RULE = Rule()
+
+
+def audit(app: Flask, settings: Settings, on: bool) -> None:
+    """Write down each access of `app`, unless the settings say that nobody signs in here."""
+    if settings.audit == "on" or (not settings.audit and on):
+        app.extensions["rxrec_audit"] = AuditLog(settings.workdir, settings.workdir / (settings.secret or SECRET))
+        app.after_request(_written)
+
+
+def asked(*patient_ids: str) -> None:
+    """The request asks for the data of these; to be told before they are read."""
+    if has_request_context():
+        _noted().update({patient_id: GIVEN for patient_id in patient_ids if patient_id not in _noted()})
+
+
+def is_theirs(patient_id: str) -> bool:
+    """Whether the caller may see this patient; noted where not. Answer as for a patient whom nobody knows."""
+    if not has_request_context() or caller().may_see(patient_id):
+        return True
+    refused(patient_id)
+    return False
+
+
+def refused(patient_id: str) -> None:
+    """The request was not given the data of this one, whatever becomes of the rest of it."""
+    if has_request_context():
+        _noted()[patient_id] = REFUSED
+
+
+def _noted() -> dict[str, str]:
+    if "asked" not in g:
+        g.asked = {}
+    found = g.asked
+    assert isinstance(found, dict)  # noqa: S101  (for the type checker: put there above)
+    return found
+
+
+def _written(response: Response) -> Response:
+    """The answer, once it is written down whose data it holds; else the problem in its place."""
+    rule = RULES.get(request.endpoint or "", NO_RULE)
+    noted = dict(_noted())
+    if rule.chart and not noted and caller().role in rule.roles:
+        noted[""] = GIVEN  # a chart that came in the request
+    if not noted:
+        return response
+    try:
+        log = current_app.extensions["rxrec_audit"]
+        log.append([audit_event(_access(patient_id, said, rule, response)) for patient_id, said in noted.items()])
+    except AuditUnavailable as error:
+        log_failure(error)
+        response.close()
+        if request.path.startswith(PROGRAM_PATHS):
+            return problem_of(error)
+        return frame.state(error)
+    return response
+
+
+def _access(patient_id: str, said: str, rule: Rule, response: Response) -> Access:
+    who, status = caller(), response.status_code
+    outcome = said if said == REFUSED or status < 400 else REFUSED if status in (403, 404) else FAILED
+    return Access(
+        patient_id,
+        who.id,
+        who.name,
+        who.role,
+        who.how,
+        request.remote_addr or "",
+        request.url_rule.rule if request.url_rule else "",
+        request_id(),
+        outcome,
+        rule.done if request.method == "POST" else "read",
+        status,
+    )

@@ -77,7 +77,8 @@ def judged(
 ) -> tuple[Judged, ...]:
     """The drafts at the places `which`, each as if all the others were ordered too."""
     own = chart.concept.tolist()
-    base = replace(known, concepts=tuple(known.concepts[ix] for ix in own))
+    # an order says itself how it is given: what is usual for its drug here does not count
+    base = replace(known, concepts=tuple(known.concepts[ix] for ix in own), local=frozenset())
     chart = replace(chart, concept=np.arange(len(own), dtype=np.int32))
     taken = _taken(screen, base, chart)
     renewing = [_renews(screen, draft, taken) for draft in drafts]

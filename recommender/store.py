@@ -133,7 +133,7 @@ class Store:
         self._client = self._connection.client
         self._embedded = embedded
         self._keep = max(2, settings.keep_versions)  # a request that began before the switch still reads the last one
-        self._keys = _Keys(settings.key_prefix)
+        self._keys = _Keys(self._connection.prefix)
         self._buckets: dict[str, int] = {}
 
     def __enter__(self) -> Self:

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from recommender.errors import EngineError, StoreCorrupt, StoreUnavailable
+from recommender.redis_places import client_of, is_place, tagged
 from recommender.redis_wire import Command, wire
 
 TIMEOUT_SECONDS = 10.0
@@ -30,22 +31,25 @@ class Connection:
 
     def __init__(self, url: str, prefix: str) -> None:
         self.url = url
-        self._prefix = prefix
+        self.prefix = tagged(url, prefix)
         parts = urlsplit(url)
         self.address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         try:
-            self.client: Client = redis.Redis.from_url(
-                url,
-                decode_responses=False,
-                protocol=2,
-                socket_timeout=TIMEOUT_SECONDS,
-                socket_connect_timeout=TIMEOUT_SECONDS,
+            options = {
+                "decode_responses": False,
+                "protocol": 2,
+                "socket_timeout": TIMEOUT_SECONDS,
+                "socket_connect_timeout": TIMEOUT_SECONDS,
                 # once: the server may have hung up on an idle connection; a slow one is not asked twice
-                retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+                "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+            }
+            self.client: Client = (
+                client_of(url, prefix, **options) if is_place(url) else redis.Redis.from_url(url, **options)
             )
         except ValueError:
             raise StoreUnavailable(
-                "REDIS_URL is not one: write redis://host:6379/0, rediss://... or unix:///path"
+                "REDIS_URL is not one: write redis://host:6379/0, rediss://..., unix:///path, "
+                "redis+sentinel://host:26379,host:26379/service/0 or redis+cluster://host:7000,host:7001"
             ) from None
 
     @contextlib.contextmanager
@@ -61,7 +65,7 @@ class Connection:
         code = str(error).rpartition("caused error: ")[2].partition(" ")[0]
         if code == "WRONGTYPE":
             return StoreCorrupt(
-                f"keys {self._prefix}:* of the Redis server {self.address} are another program's: "
+                f"keys {self.prefix}:* of the Redis server {self.address} are another program's: "
                 "choose another RXREC_KEY_PREFIX"
             )
         for kind, meaning in _MEANINGS.items():
@@ -105,6 +109,8 @@ _MEANINGS: dict[type[redis.RedisError], str] = {
     redis.BusyLoadingError: "is still loading its data: try again in a moment",
     redis.OutOfMemoryError: "is out of memory: raise its maxmemory, or keep fewer versions (RXREC_KEEP_VERSIONS)",
     redis.ReadOnlyError: "is a read-only replica: let REDIS_URL name the primary",
+    redis.exceptions.AskError: "is moving our keys to another node of its cluster: try again in a moment",
+    redis.exceptions.ClusterDownError: "belongs to a cluster that is down: look at its nodes, then try again",
     redis.TimeoutError: f"did not answer within {TIMEOUT_SECONDS:.0f} seconds: look at its load, then try again",
     redis.ConnectionError: "cannot be reached: start it, or correct REDIS_URL",
 }

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,8 @@ class RedisServer:
 
 
 @contextlib.contextmanager
-def running_redis(*options: str) -> Iterator[RedisServer]:
+def running_redis(*options: str, sentinel: Sequence[str] = ()) -> Iterator[RedisServer]:
+    """`sentinel`: options of a Sentinel, which keeps a configuration file of its own."""
     executable = shutil.which("redis-server")
     if executable is None:
         pytest.fail("redis-server is not on PATH: install it (Debian: apt install redis-server)")
@@ -162,7 +163,12 @@ def running_redis(*options: str) -> Iterator[RedisServer]:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
                 port = probe.getsockname()[1]
-            command = [executable, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+            command = [executable, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
+            if sentinel:
+                (Path(folder) / "sentinel.conf").touch()
+                command = [executable, f"{folder}/sentinel.conf", "--sentinel", *command[1:], *sentinel]
+            else:
+                command += ["--save", ""]
             process = subprocess.Popen([*command, "--logfile", f"{folder}/redis.log", *options])
             try:
                 if _answers(port, process):
@@ -189,7 +195,7 @@ def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:
 def start_redis() -> Iterator[Callable[..., RedisServer]]:
     """`start_redis("--maxmemory", "2mb")`: a server of the test's own, to fill up, kill or lock."""
     with contextlib.ExitStack() as stack:
-        yield lambda *options: stack.enter_context(running_redis(*options))
+        yield lambda *options, **how: stack.enter_context(running_redis(*options, **how))
 
 
 @pytest.fixture(scope="session")

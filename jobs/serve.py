@@ -1,4 +1,7 @@
-"""`rxrec serve`: a published version in, the API and the pages on loopback out, until Ctrl-C."""
+"""`rxrec serve`: a published version in, the API and the pages out, until Ctrl-C.
+
+Without sign-in on a loopback address only; with it (docs/security.md) on any, behind TLS.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +14,32 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 
 import click
 
 from jobs.console import Console
+from recommender.access import KeyFile
+from recommender.access.keys import FILE as KEYS
 from recommender.errors import EngineError, NothingPublished
+from recommender.settings import Settings
 from recommender.store import open_store
 
 START_SECONDS = 60
+TRUST = "trust.json"
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="A loopback address: there is no sign-in yet.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Beyond loopback, sign-in must be on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True, help="TCP port.")
 @click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Worker processes.")
 @click.pass_obj
 def serve(console: Console, host: str, port: int, workers: int) -> None:
     """Serve the API and the clinicians' page.
 
-    Only on a loopback address: this release has no sign-in, so nothing else may reach it.
+    Without sign-in (RXREC_AUTH) only on a loopback address, so that nothing else may reach it.
     """
-    _require_loopback(host)
+    _require_allowed(host, console.settings)
     _require_free(host, port)
     with open_store(console.settings) as store:
         try:
@@ -65,16 +73,32 @@ def serve(console: Console, host: str, port: int, workers: int) -> None:
             server.wait()
 
 
-def _require_loopback(host: str) -> None:
-    try:
-        allowed = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        allowed = False
-    if not allowed:
+def _require_allowed(host: str, settings: Settings) -> None:
+    """Raises EngineError for an address that others reach, unless callers must sign in, somebody can, and over TLS."""
+    if _is_loopback(host):
+        return
+    keys = settings.workdir / (settings.keys or KEYS)
+    on = settings.auth == "on" or (not settings.auth and keys.exists())
+    if not on:
         raise EngineError(
-            f"{host} is not a loopback address. This release has no sign-in, so it listens on 127.0.0.1 or ::1 only; "
-            "to reach it from elsewhere, put a proxy that authenticates in front of it."
+            f"{host} is not a loopback address, and without sign-in this listens on 127.0.0.1 or ::1 only: set "
+            "RXREC_AUTH=on and make a key (`rxrec keys add`, docs/security.md)"
         )
+    trusted = (settings.workdir / (settings.trust or TRUST)).exists()
+    if not trusted and not any(key.lives(datetime.now(UTC)) for key in KeyFile(keys).all()):
+        raise EngineError("there is no key that lives, so nobody could sign in: make one with `rxrec keys add`")
+    if not settings.base_url.startswith("https://"):
+        raise EngineError(
+            "beyond loopback, keys and patients' data must travel over TLS: let a proxy in front end it, and set "
+            "RXREC_BASE_URL to the https:// address at which callers reach it"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _require_free(host: str, port: int) -> None:

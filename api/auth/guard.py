@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, redirect, request, url_for
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api import frame
 from api.auth import bearer
@@ -83,6 +84,9 @@ def guard(app: Flask, settings: Settings) -> None:
     """Put the guard before every route of `app`."""
     app.extensions["rxrec_access"] = Access(settings)
     app.config["SECURE"] = settings.base_url.startswith("https://")
+    if settings.proxies:
+        n = settings.proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=n, x_host=0)  # type: ignore[method-assign]
     app.before_request(check)
     app.after_request(_told)
     app.context_processor(lambda: {"access": access(), "caller": caller()})

@@ -75,8 +75,6 @@ RULES: dict[str, Rule] = {
     "pages.model.show": WHOLE,
     "about.model": WHOLE,
     "about.versions": WHOLE,
-    "about.model": WHOLE,
-    "about.versions": WHOLE,
     "openapi.openapi": WHOLE,
     "openapi.docs": WHOLE,
     # without sign-in

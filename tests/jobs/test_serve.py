@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from recommender.access import KeyFile
+from recommender.audit import AuditLog
 from recommender.settings import Settings
 from recommender.store import open_store
 
@@ -110,6 +112,37 @@ def test_it_listens_on_loopback_only(tmp_path, host):
         out, _ = server.communicate(timeout=30)
     assert server.returncode == 1
     assert "not a loopback address" in json.loads(out)["message"]
+
+
+def test_beyond_loopback_it_wants_sign_in_a_key_that_lives_and_tls(tmp_path, monkeypatch):
+    def refusal(**environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with start(tmp_path, "--host", "0.0.0.0") as server:
+            out, _ = server.communicate(timeout=30)
+        assert server.returncode == 1
+        return json.loads(out)["message"]
+
+    assert "not a loopback address" in refusal(RXREC_AUTH="off")
+    assert "no key that lives" in refusal(RXREC_AUTH="on")
+    key, _ = KeyFile(tmp_path / "keys.json").make("one", "clinician", 1)
+    assert "TLS" in refusal(RXREC_BASE_URL="http://rxrec.example.org")
+    KeyFile(tmp_path / "keys.json").revoke(key.id)
+    assert "no key that lives" in refusal()
+
+
+def test_with_sign_in_it_serves_who_has_a_key_and_nobody_else(published, monkeypatch):
+    _, key = KeyFile(published / "keys.json").make("one", "clinician", 1)
+    with start(published, "--port", str(free_port())) as server:
+        address = f"{announced(server)}v1/patients/PAT-2/recommendations"
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(address, timeout=10)
+        request = urllib.request.Request(address, headers={"Authorization": f"Bearer {key}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.status == 200
+        server.terminate()
+        server.communicate(timeout=30)
+    assert AuditLog(published, published / "site.key").verify().lines == 1
 
 
 def test_a_port_in_use_is_an_error_in_words(tmp_path):

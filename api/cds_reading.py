@@ -13,7 +13,7 @@ from typing import Any, Literal
 from api import audit
 from api.answers import NotChecked, elapsed_days
 from api.cds_types import HookCall, PatientViewContext, Resource
-from api.charts import Sent, lacks_of, of_resources
+from api.charts import UNTOLD, Sent, lacks_of, of_resources
 from api.errors import BadParameter, NoChart
 from api.reference import reference
 from api.serving import serving
@@ -47,6 +47,7 @@ KIND_OF = {
     "allergies": "allergy",
     "observations": "observation",
 }
+CLINICAL = ("drug", "condition", "allergy")  # values alone are no chart to go by where a published one is known
 GAPS = {
     "medicationRequests": NotChecked(
         "therapy", "orders (MedicationRequest)", "the prefetch lacks them, or a part of them"
@@ -109,13 +110,12 @@ def hooked(call: HookCall, context: PatientViewContext, now: datetime, need: Nee
     """
     audit.asked(context.patientId)
     told = _told(call.prefetch or {})
-    clinical = {name for name in told.some if name in KIND_OF}
-    if clinical:
+    if any(KIND_OF.get(name) in CLINICAL for name in told.some):
         return _sent(told, context, now, need)
     try:
         desk, entry = serving().patient(context.patientId)
     except UnknownPatient:
-        if "patient" in told.some:
+        if told.some:
             return _sent(told, context, now, need)
         raise NoChart("no part of the chart can be had") from None
     return Hooked(desk.screen, entry.chart, desk.release.known, elapsed_days(desk.release), (), False, desk, entry)
@@ -164,7 +164,8 @@ def _sent(told: _Told, context: PatientViewContext, now: datetime, need: Need) -
     sent = _of_prefetch(told, context.patientId, screen, now)
     records = records_of(sent.entries, now, screen.vocabulary, birth_date=sent.birth_date, sex=sent.sex)
     chart, known = chart_of(records, screen.observed, sent.untold)
-    lacks = lacks_of(sent, records)
+    # `GAPS` tells the same by key
+    lacks = tuple(lack for lack in lacks_of(sent, records) if lack not in UNTOLD.values())
     without = Hooked(screen, chart, known, 0, lacks, True)
     if need == "rules":
         return without
@@ -188,7 +189,8 @@ def _of_prefetch(told: _Told, patient_id: str, screen: Screen, now: datetime) ->
     patients = [resource for resource, _ in resources if resource["resourceType"] == "Patient"]
     if any(_another(text(one.get("id")) or patient_id, patient_id) for one in patients):
         raise BadParameter("prefetch.patient", "prefetch.patient is not the patient of context.patientId")
-    whole = {KIND_OF[name] for name in told.whole if name in KIND_OF}
+    # orders tell what is taken; what is only reported adds to them
+    whole = {KIND_OF[name] for name in told.whole if name in KIND_OF and name != "medicationStatements"}
     untold = frozenset(KIND_OF.values()) - whole
     sent = of_resources(bundled, screen.observed, untold, now)
     lacks = tuple(gap for name, gap in GAPS.items() if name not in told.whole)

@@ -182,6 +182,13 @@ def test_a_patient_alone_is_a_chart_of_which_little_is_known(ask):
     assert "allergies" in card["summary"]
 
 
+def test_values_alone_do_not_hide_a_published_chart(ask):
+    told = {"observations": bundle(), "patient": {**PATIENT, "id": "PAT-3"}}
+    again = {**draft("a", AMOXICILLIN), "subject": {"reference": "Patient/PAT-3"}}
+    assert about(ask(SIGN, told, again, patient="PAT-3"), "safety")[0]["indicator"] == "critical"  # of penicillin
+    assert not about(ask(SIGN, {"observations": bundle()}, draft("a", AMOXICILLIN)), "safety")
+
+
 # --- orders ----------------------------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ import click
 from jobs.console import Console
 from jobs.kinds import kinds_option
 from recommender.catalogue import Catalogue
-from recommender.errors import FeedbackUnavailable, InputError, RulesMissing
+from recommender.errors import FeedbackUnavailable, InputError, RulesMissing, UnknownVersion
 from recommender.feedback import FeedbackLog, publishable
 from recommender.formulary import Formulary
 from recommender.offer import Desk
@@ -23,8 +23,11 @@ from recommender.records import THERAPIES
 from recommender.reports.card import card_of
 from recommender.reports.card_page import write_card
 from recommender.reports.cohort import Cohort, cohort_of, ids_of
+from recommender.reports.drift import drift_of, seen
 from recommender.reports.folder import new_folder
+from recommender.reports.history import history as nights_of
 from recommender.reports.lists import FORMATS, Listed, about_of, write_lists
+from recommender.reports.monitoring_page import write_drift, write_history
 from recommender.reports.pharmacy import pharmacy_of
 from recommender.reports.quality import quality_report
 from recommender.reports.sums_page import write_pharmacy, write_quality
@@ -277,8 +280,61 @@ def quality(
     console.result(data, f"{out}/quality.html: {told.patients:,} patients, compared with {told.before or 'nothing'}")
 
 
+@report.command()
+@_OUT
+@_VERSION
+@_AGAINST
+@click.pass_obj
+def drift(console: Console, out: Path, version: str | None, against: str | None) -> None:
+    """How inputs, scores and acceptance moved since an earlier version.
+
+    A page, JSON, and drift.prom for Prometheus (the textfile collector of node_exporter).
+    """
+    try:
+        events = FeedbackLog(console.settings.workdir).events()
+    except FeedbackUnavailable as error:
+        console.say(f"feedback was not read: {error}")
+        events = []
+    with open_store(console.settings) as store:
+        release = store.release(version or store.current())
+        earlier = _before(store, release.version, against)
+        if earlier is None:
+            raise UnknownVersion("no version was published before this one: there is nothing to compare with")
+        counted = []
+        for one in (release, earlier):
+            with console.progress(one.version, _patients(store, one.version), "patients") as progress:
+                counted.append(seen(one, store.entries(one), progress))
+    now, then = counted
+    told = drift_of(release, now, earlier, then, events)
+    with new_folder(out) as folder:
+        write_drift(folder, told)
+    data = {
+        "folder": str(out),
+        "version": told.version,
+        "before": told.before,
+        "changed": list(told.changed),
+        "indices": {one.name: {"index": one.index, "limit": one.limit, "state": one.state} for one in told.indices},
+    }
+    moved = ", ".join(told.changed) or "nothing"
+    console.result(data, f"{out}/drift.html: distributed otherwise than in {told.before}: {moved}")
+
+
+@report.command()
+@_OUT
+@click.pass_obj
+def history(console: Console, out: Path) -> None:
+    """All nights of this working directory with their figures, refused ones too."""
+    with open_store(console.settings) as store:
+        published = store.versions()
+    nights, unread = nights_of(console.settings.workdir / "runs", published)
+    with new_folder(out) as folder:
+        write_history(folder, nights, unread)
+    data = {"folder": str(out), "versions": [night.version for night in nights], "unread": unread}
+    console.result(data, f"{out}/history.html: {len(nights)} versions")
+
+
 def _tallied(console: Console, store: Store, desk: Desk, n: int, formulary: Formulary) -> Tally:
-    total = next(one.patients for one in store.versions() if one.version == desk.release.version)
+    total = _patients(store, desk.release.version)
     with console.progress("patients", total, "patients") as progress:
         return tally(desk, store.entries(desk.release), n, formulary=formulary, progress=progress)
 
@@ -292,3 +348,7 @@ def _before(store: Store, version: str, against: str | None) -> Release | None:
             return None
         against = earlier[0]
     return store.release(against)
+
+
+def _patients(store: Store, version: str) -> int:
+    return next(one.patients for one in store.versions() if one.version == version)

@@ -127,7 +127,7 @@ def compared(new: Mapping[str, Any], served: Release | None, gain: Interval | No
     if served is None:
         return Verdict(f"nothing to compare with: {why_alone}", (), {})
     old = served.manifest
-    indices = _stability(new.get("inputs", {}), old.get("inputs", {}))
+    indices = stability(new.get("inputs", {}), old.get("inputs", {}))
     reasons = [*_accuracy(new, old, gain), *_subgroups(new, old), *_falls(new, old), *_jumps(indices)]
     measured = {
         "gain": None if gain is None else asdict(gain),
@@ -196,7 +196,7 @@ def _jumps(indices: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
             )
 
 
-def _stability(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def stability(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """The population stability index of each distribution that both tell, and the one that is too large.
 
     sum_i (p_i - q_i) log(p_i / q_i) over the categories i; without any change it is about chi-squared times

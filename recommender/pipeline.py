@@ -49,6 +49,8 @@ def make_snapshot(
     taught = matrix
     if model.needs_later:
         taught = model.reads(build_matrix(records, kinds=matrix.index.target_kinds, moments=moments))
+        # the columns are the same at any moment; of what may be suggested, what `matrix` names
+        taught = taught.with_targets(np.flatnonzero(np.isin(taught.index.targets, matrix.index.targets)))
     taught = balanced(taught, records, balance, moments.patient_ix, moments.known_until)
     fitted = model.fit(learned(taught, moments.known_until, moments.followed_until, feedback or FeedbackUse()))
     top = top_n(fitted, matrix, DEPTH + SPARE, of=THERAPIES, per_kind=PER_KIND, progress=progress)

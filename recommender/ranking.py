@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from recommender.errors import EngineError
 from recommender.features import ColumnIndex, PatientMatrix
 from recommender.models.base import Model
 from recommender.records import THERAPIES, TREATMENT_KINDS
@@ -106,6 +107,9 @@ def top_n(
             return best_of_sums(scored.indptr, scored.indices, scored.data, weights, *asked)
         return best_of_block(model.score(rows), *asked)
 
+    scored = model.score(matrix.rows[:1]).shape[1]
+    if scored != len(index.targets):  # compiled loops would read beyond the end
+        raise EngineError(f"the model scores {scored} treatments, and the matrix has {len(index.targets)}: fit it anew")
     starts = range(0, matrix.n_patients, BLOCK_ROWS)
     # a model that is not a plain sum may use BLAS, whose threads must not stand inside others
     threads = 1 if model.summed(matrix.rows[:0]) is None else os.cpu_count() or 1

@@ -1,11 +1,13 @@
 """The one top-N: exact, tie-broken by column, never padded, never what the patient already has."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse
 
+from recommender.errors import EngineError
 from recommender.features import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.base import Model
 from recommender.models.directed import DirectedModel
@@ -167,3 +169,9 @@ def test_who_is_scored_alone_gets_the_same_scores():
     )
     together = model.score(rows)
     assert all(model.score(rows[u]).tobytes() == together[u].tobytes() for u in range(700))
+
+
+def test_a_model_of_other_targets_is_refused(tiny_matrix):
+    fitted = LinearModel().fit(tiny_matrix)
+    with pytest.raises(EngineError, match="scores 5 treatments, and the matrix has 2"):
+        top_n(fitted, tiny_matrix.with_targets(np.array([0, 2])), 3)

@@ -18,7 +18,7 @@ from recommender.snapshot import Entry, Release
 
 AGE_BAND = re.compile(r"age:(\d+)(?:-(\d+)|\+)")
 SAID_REASONS = 4  # parts said in the sentence; the others are summed as "the rest"
-MOST_PARTS = 20  # shown one by one of the whole sum; a long chart has a hundred
+MOST_PARTS = 12  # shown one by one of the whole sum; a long chart has a hundred
 SHORT_ID = 8
 EXPECTED_BLOCKS = ("allergies", "conditions")  # of a whole chart, beside the treatments
 # SNOMED CT closes a name with what sort of thing it is; beside a heading that says so already it is noise

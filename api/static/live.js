@@ -76,7 +76,7 @@
     } catch {
       if (number !== asked) return;
       patient.removeAttribute("aria-busy");
-      const time = new Date().toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
+      const time = new Date().toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
       say(form, form.dataset.offline.replace("{time}", time));
     }
   });

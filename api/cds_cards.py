@@ -14,6 +14,7 @@ from typing import Any
 from api.answers import Answer, Item, NotChecked, Warned
 from api.cds_reading import Drafted, Hooked
 from api.cds_tokens import About, Sealer
+from api.charts import of_export
 from recommender.feedback import REASONS
 from recommender.loaders.fhir_codes import SYSTEMS
 from recommender.orders import Alternative, Judged
@@ -152,18 +153,15 @@ class Maker:
         Missing values alone make none before signing, nor ever where they could bring no more than a warning: such a
         card would come with most orders, and no longer be read.
         """
+        lines, about = [], []
         new = [one for _, one, _ in found if not one.renews and one.draft.column.code]
-        lines = [f"{md(name)}: {_gap(gap.about, gap.mend)}" for name, gap in gaps]
-        about = [gap.about if gap.kind != "drug" else name for name, gap in gaps]
-        if new:
-            chart = [*hooked.lacks, *(NotChecked(g.kind, g.about, g.mend) for g in new[0].reading.gaps)]
-            chart = [
-                gap
-                for gap in dict.fromkeys(chart)
-                if not gap.mend.startswith("this export holds no") or not hooked.here
-            ]
+        if new:  # of the whole chart first
+            own = (NotChecked(gap.kind, gap.about, gap.mend) for gap in new[0].reading.gaps)
+            chart = dict.fromkeys((*hooked.lacks, *(gap for gap in own if not (hooked.here and of_export(gap)))))
             lines += [_gap(gap.about, gap.mend) for gap in chart]
             about += [gap.about for gap in chart]
+        lines += [f"{md(name)}: {_gap(gap.about, gap.mend)}" for name, gap in gaps]
+        about += [gap.about if gap.kind != "drug" else name for name, gap in gaps]
         lines += [f"{md(name)}: it names no medication yet" for name in lacking]
         about += lacking
         minor = {gap for _, one, _ in found for gap in one.minor}

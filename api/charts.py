@@ -74,8 +74,13 @@ def read(screen: Screen, sent: Sent, now: datetime) -> tuple[Chart, Known, tuple
 
 def with_lacks(answer: Answer, lacks: Iterable[NotChecked]) -> Answer:
     """The answer with what the request lacks, in place of what the engine says of an export."""
-    own = tuple(gap for gap in answer.not_checked if not gap.mend.startswith(AN_EXPORT))
+    own = tuple(gap for gap in answer.not_checked if not of_export(gap))
     return replace(answer, not_checked=tuple(dict.fromkeys((*lacks, *own))))
+
+
+def of_export(gap: NotChecked) -> bool:
+    """Whether the engine says it of an export: of a chart that was sent, we say it in other words."""
+    return gap.mend.startswith(AN_EXPORT)
 
 
 def lacks_of(sent: Sent, records: Records) -> tuple[NotChecked, ...]:

@@ -83,7 +83,8 @@ def groups_of(manifest: Mapping[str, Any], t: Words) -> list[tuple[str, list[Gro
         if gap is None:
             said = t("model.gap.none")
         else:
-            said = t("model.gap", gap=f"{gap:.2f}", low=f"{one['gap_low']:.2f}", high=f"{one['gap_high']:.2f}")
+            figures = {"gap": gap, "low": one["gap_low"], "high": one["gap_high"]}
+            said = t("model.gap", **{key: f"{figure:.2f}".replace("-", "−") for key, figure in figures.items()})
         name = t.or_else(f"group.{one['group'].replace(' ', '_')}", one["group"])
         group = Group(name, f"{one['patients']:,}", interval(one), said, gap is not None and one["gap_low"] > 0)
         by_attribute.setdefault(one["attribute"], []).append(group)

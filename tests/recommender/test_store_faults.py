@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -172,3 +173,74 @@ def test_the_servers_log_names_no_patient(
     server.process.terminate()
     server.process.wait()
     assert "PAT-" not in (Path(server.folder) / "redis.log").read_text()
+
+
+def test_a_connection_cut_between_two_chunks_is_made_again(
+    served: Store, tiny_snapshot: Make, interrupted: Interrupt
+) -> None:
+    served.publish(interrupted(tiny_snapshot("v2"), lambda: served._client.client_kill_filter(_type="normal")))
+    served.activate("v2")
+    assert_serves(served, "v2")
+
+
+def test_a_server_that_stands_still_while_a_chunk_is_sent(
+    served: Store, settings: Settings, tiny_snapshot: Make, interrupted: Interrupt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(store_connection, "TIMEOUT_SECONDS", 0.2)
+    with open_store(settings) as impatient, pytest.raises(StoreUnavailable, match="did not answer"):
+        impatient.publish(interrupted(tiny_snapshot("v2"), lambda: served._client.client_pause(1_000)))
+    assert_serves(served, "v1")
+    served.publish(tiny_snapshot("v3"))  # waits until the token of the failed one has run out, and clears up after it
+    served.activate("v3")
+    assert_serves(served, "v3")
+    assert not served._client.keys("rxrec:v2:*")
+
+
+def test_a_server_that_is_killed_and_started_again(
+    start_redis: Callable[..., object],
+    settings: Settings,
+    tiny_snapshot: Make,
+    interrupted: Interrupt,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store_module, "LOCK_SECONDS", 1)
+    server = start_redis("--appendonly", "yes", "--appendfsync", "always")
+
+    def kill() -> None:
+        server.process.kill()
+        server.process.wait()
+
+    with open_store(dataclasses.replace(settings, redis_url=server.url)) as store:
+        store.publish(tiny_snapshot("v1"))
+        store.activate("v1")
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            store.publish(interrupted(tiny_snapshot("v2"), kill))
+        again = subprocess.Popen(server.process.args)
+        try:
+            for _ in range(500):
+                with contextlib.suppress(StoreUnavailable):
+                    store.ping()
+                    break
+                time.sleep(0.02)
+            assert_serves(store, "v1")
+            assert [one.version for one in store.versions()] == ["v1"]
+            store.publish(tiny_snapshot("v2"))
+            store.activate("v2")
+            assert_serves(store, "v2")
+        finally:
+            again.kill()
+            again.wait()
+
+
+def test_a_clock_that_jumps_changes_no_order(
+    served: Store, tiny_snapshot: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    for version, moved in (("v2", -400 * 86_400), ("v3", 30 * 86_400), ("v4", -86_400)):
+        monkeypatch.setattr(store_module.time, "time", lambda moved=moved: now + moved)
+        served.publish(tiny_snapshot(version))
+        served.activate(version)
+        assert_serves(served, version)
+    assert [one.version for one in served.versions()] == ["v4", "v3"]
+    assert served.rollback() == "v3"

@@ -4,12 +4,13 @@ PORT ?= 8000
 PATIENTS ?= 5000
 BY ?= patient
 SIZES ?= 1 5 15
+CYCLONEDX ?= 7.5.0
 RXREC = .venv/bin/rxrec
 READY = .venv/.ready
 APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get install $$*"; exit 1; }; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
 
-.PHONY: run install test test-slow lint bench bench-loaders bench-quality bench-safety lock clean
+.PHONY: run install test test-slow lint bench bench-loaders bench-quality bench-safety lock audit clean
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
@@ -39,6 +40,7 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 	@command -v redis-server >/dev/null || $(APT) redis-server
 	@command -v chromium >/dev/null || $(APT) chromium fonts-noto-cjk
 	@command -v curl >/dev/null || $(APT) curl
+	@command -v systemd-analyze >/dev/null || $(APT) systemd
 	@command -v pdftotext >/dev/null || $(APT) poppler-utils
 	@test -f /usr/share/fonts/truetype/wqy/wqy-microhei.ttc || $(APT) fonts-wqy-microhei
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || $(APT) postgresql
@@ -83,6 +85,22 @@ lock: install
 	.venv/bin/pip install -q uv
 	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" setup.cfg --extra dev -o requirements.txt
+	@# the same versions without what only development needs: for the container
+	@mkdir -p build
+	grep -E '^[A-Za-z0-9._-]+==' requirements.txt | sed 's/ *\\$$//' > build/pins.txt
+	.venv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--custom-compile-command "make lock" -c build/pins.txt setup.cfg -o docs/deploy/requirements.txt
+	@rm build/pins.txt
+
+# What is in it (CycloneDX), and what is known to be wrong with that. The second asks OSV over the network; a machine that
+# reaches PyPI alone cannot, and is told so: run it where it can be, every week.
+audit: install
+	@mkdir -p build
+	.venv/bin/uvx -q --from 'cyclonedx-bom==$(CYCLONEDX)' cyclonedx-py requirements docs/deploy/requirements.txt \
+		--output-reproducible --of JSON -o build/sbom.cdx.json
+	@echo "build/sbom.cdx.json: $$(grep -c '"purl"' build/sbom.cdx.json) components"
+	@# strict: what could not be looked up is a failure, not a pass
+	.venv/bin/uvx -q pip-audit --strict --disable-pip --require-hashes -r docs/deploy/requirements.txt
 
 clean:
 	rm -rf .venv sample runs redis-data build *.egg-info

@@ -233,3 +233,30 @@ def test_an_export_that_changed_is_read_anew(settings, sample, tmp_path):
     assert {(line["done"], line["total"], line["unit"], line["left_s"]) for line in progress} == {
         (400, 400, "patients", 0)
     }
+
+
+@pytest.mark.slow
+def test_yesterdays_run_and_todays_changes_give_the_lists_of_a_full_run(settings, sample, tmp_path):
+    """A file changed, a file of a day added, patients gone: what was kept of the night before changes no list."""
+    export = shutil.copytree(sample, tmp_path / "export")
+    up = {"REDIS_URL": settings.redis_url}
+
+    def night(workdir: Path) -> dict[str, tuple[bytes, bytes]]:
+        words = ["--json", "--workdir", str(workdir), "nightly", "--input", str(export), "--gate", "off"]
+        result = CliRunner().invoke(main, words, env=up, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        with open_store(settings) as store:
+            return lists_of(store)
+
+    before = night(tmp_path / "kept")
+    header, *rows = (export / "medications.csv").read_text().splitlines(keepends=True)
+    (export / "medications.csv").write_text("".join([header, *rows[: -len(rows) // 5]]))
+    (export / "medications-2026-11-25.csv").write_text("".join([header, *rows[-len(rows) // 5 :]]))
+    header, *people = (export / "patients.csv").read_text().splitlines(keepends=True)
+    (export / "patients.csv").write_text("".join([header, *people[7:]]))
+    conditions = (export / "conditions.csv").read_text().splitlines(keepends=True)
+    (export / "conditions.csv").write_text("".join(conditions[:-50]))
+    after = night(tmp_path / "kept")
+    assert after == night(tmp_path / "anew")
+    assert len(before) - len(after) == 7
+    assert any(before[name] != lists for name, lists in after.items())

@@ -7,7 +7,20 @@ from typing import Any
 
 from flask import Flask
 
-from api import about, cds_hooks, errors, feedback, fhir_knowledge, live, openapi, ops, pages, pharmacy, recommendations
+from api import (
+    about,
+    cds_hooks,
+    errors,
+    feedback,
+    fhir_knowledge,
+    live,
+    metrics,
+    openapi,
+    ops,
+    pages,
+    pharmacy,
+    recommendations,
+)
 from api.audit import audit
 from api.auth import backend, signin
 from api.auth.guard import guard, is_on
@@ -48,6 +61,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     app.extensions["rxrec"] = Serving(settings, store, formulary)
     app.extensions["rxrec_feedback"] = FeedbackLog(settings.workdir)
     app.extensions["rxrec_reference"] = Reference(settings, formulary)
+    metrics.measure(app)
     observe(app)
     compress(app)
     audit(app, settings, is_on(settings))
@@ -61,6 +75,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
         feedback,
         pharmacy,
         fhir_knowledge,
+        metrics,
         openapi,
         ops,
         pages,

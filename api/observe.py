@@ -101,7 +101,7 @@ def _finish(response: Response) -> Response:
         # Patient data: no cache, shared or in the browser, may keep it. A program that keeps an answer on purpose can
         # still ask with its ETag whether it has changed.
         response.headers["Cache-Control"] = "private, no-store"
-    if request.blueprint == "ops" and response.status_code < 400:
+    if request.blueprint in ("ops", "metrics") and response.status_code < 400:
         return response  # a probe asks every few seconds: its successes would bury the rest of the log
     elapsed = time.perf_counter() - g.get("began", time.perf_counter())
     line = {

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -41,7 +42,7 @@ def serve(console: Console, host: str, port: int, workers: int) -> None:
     """
     _require_allowed(host, console.settings)
     _require_free(host, port)
-    with open_store(console.settings) as store:
+    with open_store(console.settings) as store, tempfile.TemporaryDirectory(prefix="rxrec-metrics-") as counted:
         try:
             store.current()
         except NothingPublished as error:
@@ -53,8 +54,13 @@ def serve(console: Console, host: str, port: int, workers: int) -> None:
                 *("--workers", str(workers), "--threads", "4", "--worker-class", "gthread"),
                 *("--log-level", "warning", "--no-control-socket"),
             ],
-            # the workers share the store that this process holds open, embedded or not
-            env={**os.environ, "REDIS_URL": store.url, "RXREC_WORKDIR": str(console.settings.workdir)},
+            # the workers share the store that this process holds open, embedded or not, and count together
+            env={
+                **os.environ,
+                "REDIS_URL": store.url,
+                "RXREC_WORKDIR": str(console.settings.workdir),
+                "PROMETHEUS_MULTIPROC_DIR": counted,
+            },
             stdout=sys.stderr,  # its log; this command's own stdout holds its result alone
             start_new_session=True,  # Ctrl-C reaches this process only, which then stops the server in order
         )

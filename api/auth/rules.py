@@ -75,6 +75,7 @@ RULES: dict[str, Rule] = {
     "pages.model.show": WHOLE,
     "about.model": WHOLE,
     "about.versions": WHOLE,
+    "metrics.metrics": WHOLE,
     "openapi.openapi": WHOLE,
     "openapi.docs": WHOLE,
     # without sign-in

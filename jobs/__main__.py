@@ -12,6 +12,7 @@ from jobs.console import Console, Group
 from jobs.evaluate import evaluate
 from jobs.feedback import feedback
 from jobs.fit import fit
+from jobs.forget import forget
 from jobs.ingest import ingest
 from jobs.keys import keys
 from jobs.nightly import nightly
@@ -65,6 +66,7 @@ for command in (
     feedback,
     keys,
     audit,
+    forget,
     report,
 ):
     main.add_command(command)

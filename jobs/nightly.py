@@ -24,9 +24,11 @@ from jobs.feedback import heard, night_in_words
 from jobs.kinds import kinds_option
 from jobs.source import Source, source_options
 from jobs.stages import Events, Form, Kept, Run, fingerprint, sha256_of
+from recommender.access.secret import FILE as SECRET
 from recommender.errors import EngineError, GateRefused, NothingPublished, StoreCorrupt
 from recommender.features import PatientMatrix, build_matrix
 from recommender.feedback import HOW, OFF
+from recommender.forgotten import Forgotten
 from recommender.gate import compared, coverage_of, inputs_of
 from recommender.models import MODELS
 from recommender.pipeline import make_snapshot
@@ -206,7 +208,9 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
             made_of = (records.value, matrix.value, choice.model, run.name, provenance, screen)
             return make_snapshot(*made_of, balance=choice.balance, feedback=use, progress=progress)
 
-    records = stage("read", _made_from(source), lambda: source.read(console), Form(save_records, load_records))
+    left_out = Forgotten(workdir, workdir / (settings.secret or SECRET)).fingerprint
+    read_from = {**_made_from(source), "forgotten": left_out}
+    records = stage("read", read_from, lambda: source.read(console), Form(save_records, load_records))
     today = lambda: build_matrix(records.value, kinds=kinds or TREATMENT_KINDS)  # noqa: E731
     matrix = stage("matrix", {"kinds": kinds}, today, Form(save_matrix, load_matrix))
     judged_by = {"served": served.version if served else why_alone, "feedback": told, "model": asked.model}

@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from jobs.console import Console
+from recommender.access.secret import FILE as SECRET
+from recommender.forgotten import Forgotten
 from recommender.loaders import SOURCES, load
 from recommender.loaders.recognise import recognise
 from recommender.loaders.tabular import rows_in_work
@@ -43,6 +45,8 @@ class Source:
                 cache=console.settings.workdir / "cache",
                 rows=rows_in_work(console.settings.read_memory),
             )
+        settings = console.settings
+        records = Forgotten(settings.workdir, settings.workdir / (settings.secret or SECRET)).left_out(records)
         log = records.log
         console.say(f"read {sum(log.read.values()):,} rows of {len(log.read)} files, {records.n_patients:,} patients")
         for finding in log.findings:

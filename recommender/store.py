@@ -308,6 +308,26 @@ class Store:
             self._save()
         return version
 
+    def forget(self, patient_id: str) -> int:
+        """Remove a patient's entry from every version; from how many. Raises StoreUnavailable while a run publishes."""
+        field = patient_id.encode(errors="surrogatepass")
+
+        def take(pipe: Client) -> int:
+            listed = self._index(pipe)
+            keys = {name: self._keys.bucket(name, of.buckets, field) for name, of in listed.items()}
+            there = [name for name, key in keys.items() if pipe.hexists(key, field)]
+            pipe.multi()
+            for name in there:
+                of = listed[name]
+                pipe.hdel(keys[name], field)
+                pipe.hset(self._keys.versions, name, orjson.dumps(dataclasses.replace(of, patients=of.patients - 1)))
+            return len(there)
+
+        with self._connection.explained(), self._sole_publisher():
+            gone: int = self._client.transaction(take, self._keys.versions, value_from_callable=True)
+            self._save()
+        return gone
+
     def _write(self, token: bytes, snapshot: Snapshot, of: _Listed, progress: Callable[[int], None] | None) -> None:
         version = snapshot.release.version
         for asset in pack_release(snapshot.release).items():

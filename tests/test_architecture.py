@@ -22,7 +22,7 @@ ROAD = [
     {"explain", "embedded_redis", "pipeline", "run_files", "store_connection", "selection", "gate", "offer"},
     {"store", "live", "fallback", "access"},
     {"orders"},
-    {"audit", "reports"},
+    {"audit", "forgotten", "reports"},
 ]
 
 

@@ -1,0 +1,53 @@
+"""`rxrec forget`: a patient's id in; that person out of the store, the feedback, the runs, and every later fit."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+import click
+
+from jobs.console import Console
+from recommender.access.secret import FILE
+from recommender.errors import EngineError
+from recommender.feedback import FeedbackLog
+from recommender.forgotten import Forgotten
+from recommender.store import open_store
+
+
+@click.command()
+@click.argument("patient")
+@click.option("--yes", is_flag=True, help="Do not ask. It cannot be undone.")
+@click.pass_obj
+def forget(console: Console, patient: str, yes: bool) -> None:
+    """Remove a person; `-` reads the id from stdin, so that no shell keeps it.
+
+    From every published version, the log of feedback and what runs have kept; later nights, fits and evaluations leave
+    the person out, also where an export holds them. The weights of the served model still have learned from them until
+    the next night. The audit log stays: it must tell who saw them. Backups, exports and reports are yours to clean.
+    """
+    patient_id = sys.stdin.readline().strip() if patient == "-" else patient
+    if not patient_id:
+        raise click.UsageError("give the id of a patient")
+    if not yes:
+        click.confirm("Remove this person for good?", abort=True, err=True)
+    settings = console.settings
+    Forgotten(settings.workdir, settings.workdir / (settings.secret or FILE)).add(patient_id)
+    events = FeedbackLog(settings.workdir).forget(patient_id)
+    kept = 0
+    for folder in (settings.workdir / "cache", *(settings.workdir / "runs").glob("*/stages")):
+        if folder.is_dir():
+            try:
+                shutil.rmtree(folder)
+            except OSError as error:
+                raise EngineError(f"{folder} cannot be removed: correct its owner, then do this again") from error
+            kept += 1
+    with open_store(settings) as store:
+        versions = store.forget(patient_id)
+    told = {"versions": versions, "feedback_events": events, "folders": kept}
+    console.result(
+        told,
+        f"removed from {versions} published versions, {events} events of feedback and {kept} folders of read exports. "
+        "Run `rxrec nightly` so that the served model has not learned from this person either; if a night was running, "
+        "do this again when it has ended.",
+    )

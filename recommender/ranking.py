@@ -47,7 +47,16 @@ class TopN:
 
     def where(self, stays: np.ndarray) -> TopN:
         """The lists without the entries that do not stay; stays (total,) bool."""
-        return TopN(np.concatenate([[0], np.cumsum(stays)])[self.indptr], self.columns[stays], self.scores[stays])
+        return TopN(_ends_of(self.indptr, stays), self.columns[stays], self.scores[stays])
+
+
+@numba.njit(cache=True, nogil=True)
+def _ends_of(indptr: np.ndarray, stays: np.ndarray) -> np.ndarray:
+    """The indptr of what stays; a running count of every entry would take more memory than the lists."""
+    ends = np.zeros(len(indptr), np.int64)
+    for u in range(len(indptr) - 1):
+        ends[u + 1] = ends[u] + stays[indptr[u] : indptr[u + 1]].sum()
+    return ends
 
 
 def within_depth(top: TopN, index: ColumnIndex, free: np.ndarray, depth: int, per_kind: int) -> np.ndarray:

@@ -46,7 +46,7 @@ def charts(folder: Path) -> dict[str, dict[str, Any]]:
     """Patient id -> prefetch, from a FHIR export."""
     found: dict[str, dict[str, Any]] = defaultdict(dict)
     for file in sorted(folder.glob("*.ndjson")):
-        for line in file.open():
+        for line in file.read_text().splitlines():
             resource = json.loads(line)
             kind = resource["resourceType"]
             if kind == "Patient":

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 from scipy import sparse
 from werkzeug.serving import make_server
 
@@ -34,6 +34,7 @@ from recommender.settings import Settings
 from recommender.snapshot import Release, Snapshot
 from recommender.store import Store, open_store
 
+expect.set_options(timeout=20_000)  # as long as for all else: a machine that runs other tests beside is slow
 ROOT = Path(__file__).parents[2]
 STATEMENT = "No suggestion was checked for interactions, allergies or contraindications."
 MANIFEST: dict[str, Any] = {

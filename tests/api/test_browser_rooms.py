@@ -27,6 +27,7 @@ def test_a_drug_is_found_by_brand_by_class_and_by_a_slip(tab, clinic_server):
     page = tab(clinic_server)
     page.get_by_role("link", name="Drugs", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Drugs")
+    page.wait_for_load_state()  # the keys are heard from then on
     page.keyboard.press("/")
     page.keyboard.type("glucophage")
     page.keyboard.press("Enter")

@@ -33,6 +33,8 @@ from recommender.gate import compared, coverage_of, inputs_of
 from recommender.models import MODELS
 from recommender.pipeline import make_snapshot
 from recommender.records import THERAPIES, TREATMENT_KINDS, Records
+from recommender.reports.card import card_of
+from recommender.reports.card_page import write_card
 from recommender.run_files import (
     load_matrix,
     load_records,
@@ -272,13 +274,15 @@ def _examples(matrix: PatientMatrix) -> list[str]:
 
 
 def _write_run(run: Path, release: Release, records: Records) -> None:
-    """`runs/{version}/`: the release as it is published, the account of every rejected row, and the gate's."""
+    """`runs/{version}/`: the release as it is published, the account of every row, the gate's, and the card."""
     for name, asset in pack_release(release).items():
         file = run / "release" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(asset)
     (run / "ingest.json").write_text(json.dumps(records.log.as_dict(), indent=2))
     (run / "gate.json").write_text(json.dumps(release.manifest["gate"], indent=2))
+    (run / "card").mkdir(exist_ok=True)
+    write_card(run / "card", card_of(release.version, release.manifest))
 
 
 def _screened(safety: dict[str, Any]) -> str:

@@ -208,7 +208,7 @@ def _moved(release: Release, now: Seen, then: Seen) -> list[Moved]:
     for block in ("treatments", "conditions"):
         for code in now.codes[block].keys() & then.codes[block].keys():
             cells = about(now.codes[block][code], now.patients), about(then.codes[block][code], then.patients)
-            if not any(cell.hidden for cell in cells):
+            if not any(cell.hidden for cell in cells) and cells[0].percent != cells[1].percent:
                 found.append(Moved(names.get(code, code), *cells))
     found.sort(key=lambda one: (-abs((one.now.share or 0.0) - (one.before.share or 0.0)), one.words))
     return found[:MOST_MOVED]

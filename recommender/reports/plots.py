@@ -17,7 +17,7 @@ BLUE, ORANGE, INK, SOFT, GRID = "#0072B2", "#B84A00", "#17211f", "#4a5855", "#cf
 WIDTH, ROW = 640, 22
 LABELS = 250  # of a plot whose rows have names
 RIGHT = 70  # for the figure behind a row
-LETTERS = 38  # of a name; a wide character counts for two
+LETTERS = 32  # of a name; a wide character counts for two
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,8 @@ class TestNightly:
     def test_the_run_is_kept_for_its_owner_only(self, rxrec, export):
         run = Path(json.loads(rxrec("--json", *nightly(export)).stdout)["run"])
         assert {f.relative_to(run).as_posix() for f in run.rglob("*") if f.is_file()} == {
+            "card/card.html",
+            "card/card.json",
             "gate.json",
             "ingest.json",
             "run.json",

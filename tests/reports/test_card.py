@@ -196,3 +196,12 @@ def test_every_plot_escapes_shortens_and_says_its_title(name):
         assert svg.startswith('<figure><figcaption>title</figcaption><svg class="plot"')
         assert "<title>title</title><desc>said</desc>" in svg
         assert svg.count("<svg") == svg.count("</svg>") == 1
+
+
+def test_every_night_leaves_its_card(hospital):
+    for one in hospital.store.versions():
+        folder = hospital.settings.workdir / "runs" / one.version / "card"
+        written = json.loads((folder / "card.json").read_text())
+        assert written["version"] == one.version
+        assert len(written["attributes"]) == 31
+        assert folder.stat().st_mode & 0o777 == 0o700

@@ -1,12 +1,17 @@
-"""`make bench`: ours beside the usual ways, alternating in one process, medians and ratios out.
+"""`make bench`: ours beside the usual ways, alternating in one process, medians and ratios out; and how ours grows.
 
-Absolute numbers move with the machine; the ratios, taken side by side, are what to quote.
+Absolute numbers move with the machine; the ratios, taken side by side, are what to quote. The tables are written to
+benchmarks/results/speed.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import os
+import shutil
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,7 +20,9 @@ from pathlib import Path
 
 import numpy as np
 import redis
+from implicit.als import AlternatingLeastSquares
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from recommender.features import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.linear import LinearModel, gram_matrices
@@ -25,22 +32,21 @@ from recommender.settings import Settings
 from recommender.snapshot import Release, Snapshot
 from recommender.store import open_store
 
-PATIENTS, TREATMENTS, CONDITIONS, PER_PATIENT, N = 100_000, 1_500, 499, 15, 20
-ROUNDS = 3
+SIZES, TREATMENTS, CONDITIONS, PER_PATIENT, N = (100_000, 300_000, 1_000_000), 1_500, 499, 15, 20
+ROUNDS, FACTORS = 3, 64
+RESULTS = Path(__file__).parent / "results" / "speed.md"
 
 
-def synthetic_matrix(rng: np.random.Generator) -> PatientMatrix:
+def synthetic_matrix(rng: np.random.Generator, n: int) -> PatientMatrix:
     """About PER_PATIENT columns a patient with Zipf-like popularity; the last column is everyone's."""
     width = TREATMENTS + CONDITIONS
     share = 1 / np.arange(1, width + 1) ** 0.9
-    columns = rng.permutation(width)[rng.choice(width, (PATIENTS, PER_PATIENT), p=share / share.sum())]
-    patients = np.repeat(np.arange(PATIENTS), PER_PATIENT)
+    columns = rng.permutation(width)[rng.choice(width, (n, PER_PATIENT), p=share / share.sum())]
+    patients = np.repeat(np.arange(n), PER_PATIENT)
     ones = np.ones(columns.size, np.float32)
-    events = sparse.csr_matrix((ones, (patients, columns.ravel())), shape=(PATIENTS, width))
+    events = sparse.csr_matrix((ones, (patients, columns.ravel())), shape=(n, width))
     events.data[:] = 1  # a column drawn twice is still one
-    rows = sparse.csr_matrix(
-        sparse.hstack([events, np.ones((PATIENTS, 1), np.float32)], format="csr", dtype=np.float32)
-    )
+    rows = sparse.csr_matrix(sparse.hstack([events, np.ones((n, 1), np.float32)], format="csr", dtype=np.float32))
     rows.sort_indices()
     index = ColumnIndex(
         tuple(Column(str(i), "drug" if i < TREATMENTS else "condition", str(i), "") for i in range(width + 1)),
@@ -51,7 +57,7 @@ def synthetic_matrix(rng: np.random.Generator) -> PatientMatrix:
         ),
         np.arange(TREATMENTS, dtype=np.int32),
     )
-    return PatientMatrix(rows, index, np.array([f"p{i:07d}" for i in range(PATIENTS)], dtype=object))
+    return PatientMatrix(rows, index, np.array([f"p{i:07d}" for i in range(n)], dtype=object))
 
 
 def usual_top_n(matrix: PatientMatrix, weights: np.ndarray, product: Callable[[sparse.csr_matrix], np.ndarray]) -> None:
@@ -65,86 +71,135 @@ def usual_top_n(matrix: PatientMatrix, weights: np.ndarray, product: Callable[[s
         np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, 1), axis=1), 1)
 
 
-def compare(title: str, unit: str, amount: float, ways: dict[str, Callable[[], object]]) -> None:
-    """Run every way ROUNDS times in turn and print the median rate of each and its ratio to the first, ours."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            began = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - began)
-    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
-    ours = next(iter(medians.values()))
-    print(f"\n{title}")
-    for name, median in medians.items():
-        print(f"  {name:<44}{median:>9.3f} s {amount / median:>14,.0f} {unit}/s   x{median / ours:.2f}")
+class Table:
+    """Lines of results, printed as they come and kept for the file."""
+
+    def __init__(self) -> None:
+        self.lines = ["| step | patients | way | s | patients/s | ours is faster by |", "|---|---:|---|---:|---:|---:|"]
+
+    def compare(self, step: str, patients: int, ways: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> None:
+        """Run every way in turn, `rounds` times; the median of each, and its ratio to the first, ours."""
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(rounds):
+            for name, way in ways.items():
+                began = time.perf_counter()
+                told = way()
+                seconds[name].append(told if isinstance(told, float) else time.perf_counter() - began)
+        ours = statistics.median(next(iter(seconds.values())))
+        for name, taken in seconds.items():
+            median = statistics.median(taken)
+            ratio = "" if median == ours else f"{median / ours:.1f}x"
+            line = f"| {step} | {patients:,} | {name} | {median:.2f} | {patients / median:,.0f} | {ratio} |"
+            print(line, flush=True)
+            self.lines.append(line)
 
 
 def publish_ways(snapshot: Snapshot, folder: Path) -> tuple[contextlib.ExitStack, dict[str, Callable[[], object]]]:
-    """Our publication, and a plain pipelined SET of the same packed values, into the same embedded server."""
+    """Our publication, and the usual ways with the same packed values, into the same embedded server."""
     stack = contextlib.ExitStack()
     store = stack.enter_context(open_store(Settings(workdir=folder)))
     client = stack.enter_context(redis.Redis.from_url(store.url))
     number = 0
 
-    def ours() -> None:
+    def ours() -> float:
         nonlocal number
         number += 1
         version = f"bench-{number}"
+        began = time.perf_counter()
         store.publish(replace(snapshot, release=replace(snapshot.release, version=version)))
-        store.activate(version)
+        taken = time.perf_counter() - began
+        store.activate(version)  # writes the embedded server's memory to disk, which no other way does
+        return taken
 
-    def pipelined_set() -> None:
-        pipe = client.pipeline(transaction=False)
+    def pipelined_set() -> float:
+        began, pipe = time.perf_counter(), client.pipeline(transaction=False)
         for count, (patient_id, value) in enumerate(snapshot.packed()):
             pipe.set(f"plain:{patient_id}", value)
             if count % 1_000 == 999:
                 pipe.execute()
         pipe.execute()
+        taken = time.perf_counter() - began
+        client.delete(*(f"plain:{patient_id}" for patient_id in snapshot.patient_ids))
+        return taken
 
-    return stack, {"ours: buckets, verified, switched": ours, "redis-py pipelined SET, nothing verified": pipelined_set}
+    def redis_benchmark() -> float:
+        size = int(snapshot.pack(np.arange(1_000)).ptr[-1] // 1_000)
+        patients = len(snapshot.patient_ids)
+        command = ["redis-benchmark", "-s", store.url.removeprefix("unix://"), "-P", "100", "-c", "1", "-t", "set"]
+        words = [*command, "-d", str(size), "-n", str(patients), "-r", str(patients), "--csv"]
+        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        client.eval("for _, k in ipairs(redis.call('keys', 'key:*')) do redis.call('unlink', k) end", 0)
+        return patients / float(said.splitlines()[-1].split(",")[1].strip('"'))
+
+    ways = {"ours: packed, checked, sent, read back": ours, "redis-py pipelined SET, nothing verified": pipelined_set}
+    if shutil.which("redis-benchmark"):
+        ways["redis-benchmark -P 100 SET of as many bytes, nothing packed"] = redis_benchmark
+    return stack, ways
 
 
-def main() -> None:
-    matrix = synthetic_matrix(np.random.default_rng(0))
-    print(
-        f"{PATIENTS:,} patients, {TREATMENTS:,} treatments, {len(matrix.index):,} columns, {matrix.rows.nnz:,} entries"
-    )
+def implicit_als(matrix: PatientMatrix) -> Callable[[], None]:
+    """`recommend` of implicit's ALS for everyone: as many threads as ours, BLAS with one."""
+    items = sparse.csr_matrix(matrix.rows[:, :TREATMENTS])
+    model = AlternatingLeastSquares(factors=FACTORS, iterations=1, random_state=0, num_threads=os.cpu_count())
+    with threadpool_limits(1, "blas"):
+        model.fit(items, show_progress=False)
+
+    def recommend() -> None:
+        with threadpool_limits(1, "blas"):
+            for start in range(0, items.shape[0], 4_096):
+                users = np.arange(start, min(start + 4_096, items.shape[0]))
+                model.recommend(users, items[users], N=N, filter_already_liked_items=True)
+
+    return recommend
+
+
+def measure(table: Table, patients: int, peers: bool) -> None:
+    matrix = synthetic_matrix(np.random.default_rng(0), patients)
     fitted = LinearModel().fit(matrix)
     weights = fitted.state()["weights"]
     top_n(fitted, matrix.take(np.arange(10)), N)  # compiled before it is timed
 
-    compare(
-        "Gram matrix X'X",
-        "rows",
-        PATIENTS,
-        {
-            "ours: pairs within each row": lambda: gram_matrices(
-                matrix.rows, matrix.index.target_of_column, TREATMENTS
-            ),
-            "scipy: X.T @ X, made dense": lambda: (matrix.rows.T @ matrix.rows).toarray(),
-        },
-    )
-    compare("Fit, whole", "rows", PATIENTS, {"ours": lambda: LinearModel().fit(matrix)})
-    compare(
-        f"Score and exact top {N}",
-        "patients",
-        PATIENTS,
-        {
-            "ours: sparse row sums, insertion": lambda: top_n(fitted, matrix, N),
-            "scipy: csr @ dense, argpartition": lambda: usual_top_n(matrix, weights, lambda rows: rows @ weights),
-            "numpy: dense sgemm, argpartition": lambda: usual_top_n(
-                matrix, weights, lambda rows: rows.toarray() @ weights
-            ),
-        },
-    )
+    def only(ways: dict[str, Callable[[], object]]) -> dict[str, Callable[[], object]]:
+        return ways if peers else dict(list(ways.items())[:1])
+
+    gram = lambda: gram_matrices(matrix.rows, matrix.index.target_of_column, TREATMENTS)  # noqa: E731
+    product = lambda: (matrix.rows.T @ matrix.rows).toarray()  # noqa: E731
+    table.compare("Gram matrix", patients, only({"ours: pairs within each row": gram, "scipy X.T @ X": product}))
+    table.compare("fit, whole", patients, {"ours": lambda: LinearModel().fit(matrix)})
+    ways: dict[str, Callable[[], object]] = {"ours": lambda: top_n(fitted, matrix, N)}
+    if peers:
+        ways["implicit ALS, 64 factors, recommend"] = implicit_als(matrix)
+        ways["scipy csr @ dense, argpartition"] = lambda: usual_top_n(matrix, weights, lambda rows: rows @ weights)
+        ways["numpy dense product, argpartition"] = lambda: usual_top_n(
+            matrix, weights, lambda rows: rows.toarray() @ weights
+        )
+    table.compare(f"score, exact top {N}", patients, ways)
+    table.compare("score, exact top 80", patients, {"ours": lambda: top_n(fitted, matrix, 80)})
     top: TopN = top_n(fitted, matrix, 50)
     charts = Charts.without_facts(matrix.n_patients)
     release = Release("bench", {"as_of": "", "created": ""}, matrix.index, fitted, charts.known)
     with tempfile.TemporaryDirectory() as folder:
-        stack, ways = publish_ways(Snapshot(release, matrix.patient_ids, top, matrix.rows, charts), Path(folder))
+        stack, publications = publish_ways(
+            Snapshot(release, matrix.patient_ids, top, matrix.rows, charts), Path(folder)
+        )
         with stack:
-            compare("Publish, 50 suggestions and the row of every patient", "patients", PATIENTS, ways)
+            publications["ours: packed, checked, sent, read back"]()  # compiled before it is timed
+            table.compare("publish 50 suggestions and the row", patients, only(publications))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--patients", type=int, nargs="+", default=SIZES)
+    sizes = parser.parse_args().patients
+    table = Table()
+    print("\n".join(table.lines))
+    for patients in sizes:
+        measure(table, patients, peers=patients == sizes[0])
+    told = (
+        f"{TREATMENTS:,} treatments, {TREATMENTS + CONDITIONS + 1:,} columns, {PER_PATIENT} entries a patient; medians"
+    )
+    head = f"# Speed\n\n`make bench`: {told} of {ROUNDS} rounds in turn, {os.cpu_count()} cores.\n"
+    RESULTS.write_text(f"{head}\n" + "\n".join(table.lines) + "\n")
 
 
 if __name__ == "__main__":

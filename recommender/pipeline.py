@@ -45,14 +45,7 @@ def make_snapshot(
     `provenance` (where from, when, how good) joins the manifest as it is. `progress` is told the patients newly scored.
     """
     matrix = model.reads(matrix)
-    moments = moments_of_visits(records, usual_hours(records)) if model.needs_later else now(records)
-    taught = matrix
-    if model.needs_later:
-        taught = model.reads(build_matrix(records, kinds=matrix.index.target_kinds, moments=moments))
-        # the columns are the same at any moment; of what may be suggested, what `matrix` names
-        taught = taught.with_targets(np.flatnonzero(np.isin(taught.index.targets, matrix.index.targets)))
-    taught = balanced(taught, records, balance, moments.patient_ix, moments.known_until)
-    fitted = model.fit(learned(taught, moments.known_until, moments.followed_until, feedback or FeedbackUse()))
+    fitted = _fitted(records, matrix, model, balance, feedback)
     top = top_n(fitted, matrix, DEPTH + SPARE, of=THERAPIES, per_kind=PER_KIND, progress=progress)
     charts = read_charts(records, screen.observed)
     top, found = screened(screen, charts, matrix.index, top)
@@ -67,6 +60,18 @@ def make_snapshot(
     }
     release = Release(version, manifest, matrix.index, fitted, charts.known, count_support(matrix))
     return Snapshot(release, matrix.patient_ids, top, matrix.rows, charts)
+
+
+def _fitted(records: Records, matrix: PatientMatrix, model: Model, balance: str, feedback: FeedbackUse | None) -> Model:
+    """The model fitted on its examples, which are given up with this function: a night's memory is needed for lists."""
+    moments = moments_of_visits(records, usual_hours(records)) if model.needs_later else now(records)
+    taught = matrix
+    if model.needs_later:
+        taught = model.reads(build_matrix(records, kinds=matrix.index.target_kinds, moments=moments))
+        # the columns are the same at any moment; of what may be suggested, what `matrix` names
+        taught = taught.with_targets(np.flatnonzero(np.isin(taught.index.targets, matrix.index.targets)))
+    taught = balanced(taught, records, balance, moments.patient_ix, moments.known_until)
+    return model.fit(learned(taught, moments.known_until, moments.followed_until, feedback or FeedbackUse()))
 
 
 def screened(screen: Screen, charts: Charts, index: ColumnIndex, top: TopN) -> tuple[TopN, dict[str, Any]]:

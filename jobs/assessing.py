@@ -18,7 +18,7 @@ from recommender.evaluation.compare import Evaluation, evaluate
 from recommender.evaluation.split import folds_of, one_of
 from recommender.evaluation.trial import Trial, make_trial, usual_protocol
 from recommender.feedback import OFF, FeedbackUse, learned
-from recommender.gate import paired_gain, quality_of
+from recommender.gate import MIN_CELL, paired_gain, quality_of
 from recommender.models import MODELS
 from recommender.models.popularity import PopularityModel
 from recommender.moments import HORIZON
@@ -83,8 +83,15 @@ def _chances(evaluation: Evaluation, model: str) -> dict[str, Any] | None:
         return None
     found = calibrate(evaluation, model)
     ece = found.methods.set_index("method").loc[found.method, "ece"]
-    curve = found.calibration.as_dict()
-    return {"depth": found.depth, "days": HORIZON // 86_400, "method": found.method, "ece": float(ece), "curve": curve}
+    told = found.reliability[found.reliability["patients"] >= MIN_CELL]
+    return {
+        "depth": found.depth,
+        "days": HORIZON // 86_400,
+        "method": found.method,
+        "ece": float(ece),
+        "curve": found.calibration.as_dict(),
+        "reliability": told[["predicted", "value", "low", "high", "pairs"]].astype(float).to_dict("records"),
+    }
 
 
 def _choice(name: str, workdir: Path, trial: Trial | None) -> Choice:

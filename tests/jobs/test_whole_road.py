@@ -72,6 +72,9 @@ def test_the_sample_is_served_and_beats_popularity(settings, sample):
     answers = served(settings, ids)
     assert assert_true_answers(answers) > 60 * 40
     assert summary["chosen"]["model"]["name"] == "directed"
+    with open_store(settings) as store:
+        bins = store.release(store.current()).manifest["chances"]["reliability"]
+    assert len(bins) > 3 and all(0 <= one["low"] <= one["value"] <= one["high"] <= 1 for one in bins)
     for item in (item for answer in answers.values() for item in answer["items"]):
         if item["score_rank"] <= 10:  # the first ten by score say how often such ones came true
             assert 0 <= item["probability"] <= 1

@@ -1,5 +1,6 @@
 """What is deployed is locked: no root, nothing writable but its own folders, nothing reachable but what is named."""
 
+import configparser
 import re
 import subprocess
 from pathlib import Path
@@ -82,6 +83,10 @@ def test_the_image_has_the_versions_that_were_tested_and_no_others():
 
     tested, shipped = pins("requirements.txt"), pins("docs/deploy/requirements.txt")
     assert shipped < tested
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    asked = {re.split(r"[>\[;]", line)[0].strip() for line in config["options"]["install_requires"].split("\n") if line}
+    assert asked <= {pin.partition("==")[0] for pin in shipped}, "run `make lock`"
     assert not {pin.partition("==")[0] for pin in shipped} & {"pytest", "playwright", "hypothesis", "mypy", "ruff"}
 
 

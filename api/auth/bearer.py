@@ -17,7 +17,7 @@ from recommender.access import parse_key
 if TYPE_CHECKING:
     from api.auth.guard import Access
 
-PROGRAM_PATHS = ("/v1/", "/health/", "/fhir/", "/cds-services", "/openapi.json", "/oauth/", "/.well-known/")
+PROGRAM_PATHS = ("/v1/", "/health/", "/fhir/", "/cds-services", "/openapi.json", "/metrics", "/oauth/", "/.well-known/")
 CDS_PATH = "/cds-services"
 TOKEN_PREFIX = "rxt_"  # noqa: S105  (how ours begin)
 SESSION, TOKEN = "session", "token"  # kinds of what is kept

@@ -20,7 +20,7 @@ from recommender.snapshot import Snapshot
 from recommender.store import Store
 
 SOAK_SECONDS = float(os.environ.get("RXREC_SOAK_SECONDS", "600"))
-COPIES, READERS, LENGTHS = 3_000, 3, (1, 2, 3, 4)
+COPIES, READERS, LENGTHS = 1_000, 3, (1, 2, 3, 4)
 Answer = tuple[int, list[tuple[str, float]]]
 
 

@@ -72,7 +72,7 @@ def write_quality(folder: Path, report: Quality, about: About, since: str) -> No
 
 def _conditions(report: Pharmacy) -> list[Markup]:
     rows = [
-        Row(f"{line.name}: {name}", share, f"{100 * share:.0f}%")
+        Row(f"{name} · {line.name}", share, f"{100 * share:.0f}%")
         for line in report.conditions
         for name, _, share in line.treatments[:2]
     ]
@@ -80,7 +80,9 @@ def _conditions(report: Pharmacy) -> list[Markup]:
         return []
     most = max(rows, key=lambda row: row.value)
     said = f"{len(rows)} pairs of condition and drug; the most frequent is {most.label}, {most.text}."
-    return [bars("The two most frequent drugs of each condition, share of its patients", said, rows, 1.0)]
+    return [
+        bars("The two most frequent drugs of each condition: share of its patients who had the drug", said, rows, 1.0)
+    ]
 
 
 def _together(report: Pharmacy) -> list[Markup]:

@@ -279,7 +279,7 @@ def test_keys_are_kept_as_hashes_for_their_owner_only(locked_settings, keys):
     file = locked_settings.workdir / "keys.json"
     assert file.stat().st_mode & 0o777 == 0o600
     text = file.read_text()
-    assert all(key.rpartition("_")[2] not in text and key.split("_", 2)[2] not in text for key in keys.values())
+    assert all(key.split("_", 2)[2] not in text for key in keys.values())
 
 
 def test_keys_that_everyone_may_read_let_nobody_in(locked, locked_settings, keys):
@@ -318,7 +318,7 @@ def test_a_patient_outside_the_panel_is_answered_like_one_whom_nobody_knows(lock
 
 def test_an_unknown_key_takes_as_long_as_a_wrong_one(locked, keys):
     """Both are one hash and one comparison: neither tells whether a key's id is one of ours."""
-    known = keys["clinician"].rpartition("_")[0][:16] + "_" + "a" * 43
+    known = "_".join(keys["clinician"].split("_")[:2]) + "_" + "a" * 43
     unknown = "rxk_" + "f" * 12 + "_" + "a" * 43
 
     def taken(key):

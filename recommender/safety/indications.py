@@ -20,10 +20,10 @@ from types import MappingProxyType
 
 from recommender.errors import RulesMissing
 from recommender.safety.reading import read_sets
-from recommender.safety.table import Names, RuleTable, numbered, pattern_matches
+from recommender.safety.table import Names, RuleTable, by_slug, mixed, numbered, pattern_matches
 from recommender.vocabulary import ConditionVocabulary, DrugVocabulary
 from recommender.vocabulary.conditions import SYSTEMS, ConditionGroup
-from recommender.vocabulary.tables import listed, slug
+from recommender.vocabulary.tables import listed
 
 FILE = "indications.csv"
 SETS = "drug_sets.csv"
@@ -135,15 +135,11 @@ class Indications:
         """Codes of the ingredients of a combination; () when `drug` is none."""
         if drug in self.products:
             return self.products[drug]
-        system, _, value = drug.partition(":")
-        parts = tuple(f"{system}:{part}" for part in value.split("+"))  # a mixture that no table names
-        if system == "drug":
-            parts = tuple(self._by_slug.get(part, "") for part in value.split("+"))
-        return parts if len(parts) > 1 and all(part in self.ingredients for part in parts) else ()
+        return mixed(drug, self.ingredients, self._by_slug)
 
     @cached_property
     def _by_slug(self) -> dict[str, str]:
-        return {slug(name): code for code, name in self.ingredients.items()}
+        return by_slug(self.ingredients)
 
 
 class _Reader:

@@ -31,9 +31,8 @@ from recommender.safety.kinds import (
     PopulationRule,
 )
 from recommender.safety.pairs import PairTable, pair_table
-from recommender.safety.table import Names, numbered, pattern_matches, tables
+from recommender.safety.table import Names, by_slug, mixed, numbered, pattern_matches, tables
 from recommender.vocabulary import ConditionVocabulary, DrugVocabulary
-from recommender.vocabulary.tables import slug
 
 FAMILIES: dict[str, type] = {
     "interactions": InteractionRule,
@@ -117,15 +116,11 @@ class Rules:
             return (drug,)
         if drug in self.products:
             return self.products[drug]
-        system, _, value = drug.partition(":")
-        parts = tuple(f"{system}:{part}" for part in value.split("+"))  # a mixture that no table names
-        if system == "drug":
-            parts = tuple(self._by_slug.get(part, "") for part in value.split("+"))
-        return parts if len(parts) > 1 and all(part in self.ingredients for part in parts) else ()
+        return mixed(drug, self.ingredients, self._by_slug)
 
     @cached_property
     def _by_slug(self) -> dict[str, str]:
-        return {slug(name): code for code, name in self.ingredients.items()}
+        return by_slug(self.ingredients)
 
     @cached_property
     def _place(self) -> dict[str, int]:

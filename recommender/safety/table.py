@@ -18,7 +18,7 @@ from recommender.errors import InputError, RulesMissing
 from recommender.safety.kinds import RANK
 from recommender.vocabulary import ConditionVocabulary, DrugVocabulary
 from recommender.vocabulary.conditions import ICD, snomed_check_digit_holds
-from recommender.vocabulary.tables import Table, listed
+from recommender.vocabulary.tables import Table, listed, slug
 from recommender.vocabulary.text import key
 
 OFF = "off.csv"
@@ -200,6 +200,21 @@ def tables(folder: Path | None, site: Path | None) -> dict[str, list[RuleTable]]
     for name in own:
         found[name].append(RuleTable(site, name, "site"))
     return found
+
+
+def by_slug(ingredients: Mapping[str, str]) -> dict[str, str]:
+    """How a mixture's code spells an ingredient -> its code; ingredients: code -> name."""
+    return {slug(name): code for code, name in ingredients.items()}
+
+
+def mixed(drug: str, ingredients: Mapping[str, str], slugs: Mapping[str, str]) -> tuple[str, ...]:
+    """Codes of the ingredients of a mixture that no table names ('rxnorm:1191+2670', 'drug:a+b'); () for any other
+    code, and where not all of them are known. slugs: as `by_slug` gives them."""
+    system, _, value = drug.partition(":")
+    parts = tuple(f"{system}:{part}" for part in value.split("+"))
+    if system == "drug":
+        parts = tuple(slugs.get(part, "") for part in value.split("+"))
+    return parts if len(parts) > 1 and all(part in ingredients for part in parts) else ()
 
 
 def numbered(files: Iterable[RuleTable]) -> Iterator[tuple[RuleTable, int, dict[str, str]]]:

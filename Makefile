@@ -68,6 +68,7 @@ bench: install
 	.venv/bin/python benchmarks/run.py
 	.venv/bin/python benchmarks/loaders.py
 	.venv/bin/python benchmarks/security.py
+	.venv/bin/python benchmarks/serving.py
 
 # SIZES: million rows of medications; the table in docs/data-engineers.md is what it saves
 bench-loaders: install

@@ -72,6 +72,7 @@ class _Options(Request, frozen=True, kw_only=True):
     n: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
     kind: list[Kind] | UnsetType = UNSET
     class_: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = field(default=UNSET, name="class")
+    route: Literal["local", "systemic"] | UnsetType = UNSET
     exclude: (
         Annotated[list[Annotated[str, Meta(min_length=1, max_length=LONGEST_CODE)]], Meta(max_length=MOST_EXCLUDED)]
         | UnsetType
@@ -80,7 +81,8 @@ class _Options(Request, frozen=True, kw_only=True):
 
     @property
     def options(self) -> dict[str, Any]:
-        told = {"n": self.n, "kind": self.kind, "class": self.class_, "exclude": self.exclude, "explain": self.explain}
+        told: dict[str, Any] = {"n": self.n, "kind": self.kind, "class": self.class_, "route": self.route}
+        told |= {"exclude": self.exclude, "explain": self.explain}
         return {name: value for name, value in told.items() if value is not UNSET}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from flask import request
@@ -26,7 +26,8 @@ from recommender.vocabulary.text import key
 MOST_EXCLUDED = 100
 LONGEST_CODE = 200
 YES = {"true": True, "false": False}
-NAMES = ("n", "kind", "class", "exclude", "explain")
+ROUTES = ("local", "systemic")
+NAMES = ("n", "kind", "class", "route", "exclude", "explain")
 
 
 class RecommendationQuery(Struct, frozen=True):
@@ -41,17 +42,26 @@ class RecommendationQuery(Struct, frozen=True):
         ]
         | UnsetType
     ) = field(default=UNSET, name="class")
+    route: (
+        Annotated[
+            Literal[ROUTES],  # type: ignore[valid-type]
+            Meta(description="Drugs that are given here next to always on the skin, in the eye or ear; or the others"),
+        ]
+        | UnsetType
+    ) = UNSET
     exclude: Annotated[str, Meta(description="Codes that are not wanted, separated by commas")] = ""
     explain: Annotated[bool, Meta(description="false leaves `reasons` empty")] = True
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What of a list is wanted. group: a class of drugs or a therapeutic group, "" for all; exclude: codes."""
+    """What of a list is wanted. group: a class of drugs or a therapeutic group, route: one of ROUTES, "" for all;
+    exclude: codes."""
 
     n: int = DEFAULT_N
     kinds: tuple[str, ...] = THERAPIES
     group: str = ""
+    route: str = ""
     exclude: tuple[str, ...] = ()
     explain: bool = True
 
@@ -59,6 +69,7 @@ class Wanted:
     def told(self) -> tuple[str, ...]:
         """All of it in words, for an ETag."""
         narrowing = [f"class={key(self.group)}"] if self.group else []
+        narrowing += [f"route={self.route}"] if self.route else []
         return (*self.kinds, *narrowing, *(f"exclude={code}" for code in self.exclude), f"explain={self.explain}")
 
 
@@ -73,6 +84,7 @@ def of_query(release: Release) -> Wanted:
         n=checked_n(told.get("n", str(DEFAULT_N)), longest(release, kinds)),
         kinds=kinds,
         group=_group(group[0]) if group else "",
+        route=_route(told.getlist("route")),
         exclude=_codes([code for text in told.getlist("exclude") for code in text.split(",") if code]),
         explain=_yes(told.get("explain", "true")),
     )
@@ -90,6 +102,7 @@ def of_members(release: Release, members: Mapping[str, Any]) -> Wanted:
         n=n,
         kinds=kinds,
         group=_group(members["class"]) if "class" in members else wanted.group,
+        route=members.get("route", wanted.route),
         exclude=_codes(members["exclude"]) if "exclude" in members else wanted.exclude,
         explain=members.get("explain", wanted.explain),
     )
@@ -100,7 +113,7 @@ def answered(
 ) -> Answer:
     """The answer of what is wanted. Raises BadParameter for a class that nobody knows."""
     only = None
-    if wanted.group or wanted.exclude:
+    if wanted.group or wanted.route or wanted.exclude:
         only = narrowed(desk, entry, basis, _stays(desk, wanted))
     found = answer_of(desk, entry, reading, patient_id, wanted.n, wanted.kinds, basis=basis, narrowed=only)
     if wanted.exclude:
@@ -135,6 +148,12 @@ def _group(text: str) -> str:
     return text
 
 
+def _route(told: Sequence[str]) -> str:
+    if told and (len(told) > 1 or told[0] not in ROUTES):
+        raise BadParameter("route", f"route must be {' or '.join(ROUTES)}")
+    return told[0] if told else ""
+
+
 def _codes(codes: Collection[str]) -> tuple[str, ...]:
     if len(codes) > MOST_EXCLUDED or any(not 1 <= len(code) <= LONGEST_CODE for code in codes):
         most = f"{MOST_EXCLUDED} codes at most, each of 1 to {LONGEST_CODE} characters"
@@ -160,6 +179,12 @@ def _stays(desk: Desk, wanted: Wanted) -> np.ndarray:  # (n_columns,) bool
             raise BadParameter("class", "class names no class of drugs: GET /v1/treatments tells each drug's")
         stays[:] = False
         stays[[ix for ix in mine if ix >= 0]] = True
+    if wanted.route:
+        local = desk.release.known.local
+        drugs = (
+            column.kind == "drug" and (column.code in local) == (wanted.route == "local") for column in index.columns
+        )
+        stays &= np.fromiter(drugs, dtype=bool, count=len(index))
     unwanted = frozenset(wanted.exclude)
     stays &= np.array([column.code not in unwanted for column in index.columns], dtype=bool)
     return stays

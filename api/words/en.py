@@ -396,7 +396,7 @@ EN: dict[str, str] = {
     "empty.all_on_record": "Every treatment that could be suggested is already on this patient’s record.",
     "empty.withheld": "Every treatment that would be suggested is withheld by a safety rule.",
     "empty.not_scored": "The model could score no treatment beyond those already on this patient’s record.",
-    "empty.narrowed": "Nothing that was asked for (class, exclude) can be suggested.",
+    "empty.narrowed": "Nothing that was asked for (class, route, exclude) can be suggested.",
     "empty.todo": "This is not advice against any treatment.",
     # what became of a suggestion
     "answer.accept": "Accept",

@@ -159,7 +159,22 @@ def test_class_and_exclude_and_explain(ask, client):
     assert names(bare) == names(every) and all(item["reasons"] == [] for item in bare["items"])
     none = client.get("/v1/patients/PAT-4/recommendations", query_string={**statin, "exclude": "rxnorm:36567"})
     assert (none.status_code, none.json["items"]) == (200, [])
-    assert none.json["message"] == "Nothing that was asked for (class, exclude) can be suggested."
+    assert none.json["message"] == "Nothing that was asked for (class, route, exclude) can be suggested."
+
+
+def test_drugs_can_be_asked_for_by_where_they_act(client, store, tiny_snapshot, with_manifest):
+    snapshot = with_manifest(tiny_snapshot("v1"))
+    known = dataclasses.replace(snapshot.release.known, local=frozenset({"rxnorm:723"}))
+    charts = dataclasses.replace(snapshot.charts, known=known)
+    release = dataclasses.replace(snapshot.release, known=known)
+    store.publish(dataclasses.replace(snapshot, release=release, charts=charts))
+    store.activate("v1")
+    every = client.get("/v1/patients/PAT-4/recommendations").json
+    local, systemic = (client.get(f"/v1/patients/PAT-4/recommendations?route={r}").json for r in ("local", "systemic"))
+    assert names(local) == ["amoxicillin"]
+    assert names(systemic) == [name for name in names(every) if name != "amoxicillin"]
+    sent = client.post("/v1/recommendations", json={**PAT_2, "route": "local"}).json
+    assert names(sent) == ["amoxicillin"]
 
 
 def test_excluded_drugs_are_no_alternatives_either(ask):
@@ -182,7 +197,14 @@ def test_an_etag_holds_for_what_was_asked(client, published):
 
 @pytest.mark.parametrize(
     ("query", "parameter"),
-    [("class=", "class"), ("class=a&class=b", "class"), ("explain=no", "explain"), ("exclude=" + "x" * 201, "exclude")],
+    [
+        ("class=", "class"),
+        ("class=a&class=b", "class"),
+        ("route=skin", "route"),
+        ("route=local&route=local", "route"),
+        ("explain=no", "explain"),
+        ("exclude=" + "x" * 201, "exclude"),
+    ],
 )
 def test_bad_options_are_named(client, published, query, parameter):
     response = client.get(f"/v1/patients/PAT-4/recommendations?{query}")

@@ -53,7 +53,7 @@ def serve(console: Console, host: str, port: int, workers: int) -> None:
                 *("--bind", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"),
                 *("--workers", str(workers), "--threads", "4", "--worker-class", "gthread"),
                 # a worker that still compiles or answers gets so long, then it is ended
-                *("--graceful-timeout", "10", "--log-level", "warning", "--no-control-socket"),
+                *("--graceful-timeout", "5", "--log-level", "warning", "--no-control-socket"),
             ],
             # the workers share the store that this process holds open, embedded or not, and count together
             env={

@@ -36,6 +36,8 @@ def start(workdir: Path, *words: str) -> Iterator[subprocess.Popen]:
         text=True,
         env={name: value for name, value in os.environ.items() if name not in ("REDIS_URL", "RXREC_WORKDIR")},
         start_new_session=True,
+        # a shell that runs the tests in the background has them ignore Ctrl-C, and what they start inherits that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         yield server

@@ -144,7 +144,12 @@ def therapy(answer: Answer, t: Words, reviewed: str) -> Therapy:
     counted = Counter(one.severity for _, several in drugs for one in several)
     counts = tuple((tier, t.count(f"therapy.{tier}", counted[tier])) for tier in TIERS if counted[tier])
     understood, total = answer.safety.drugs_understood, answer.safety.drugs_on_chart
-    key = "therapy.none_taken" if not total else "therapy.found" if counted else "therapy.nothing_found"
+    if not total:
+        key = "therapy.none_taken"
+    elif counted:
+        key = "therapy.found"
+    else:
+        key = "therapy.nothing_found" if understood else "therapy.none_checked"
     return Therapy(drugs, counts, t(key, n=understood, total=total, date=reviewed), understood == total)
 
 

@@ -264,6 +264,7 @@ EN: dict[str, str] = {
     "therapy.caution.one": "1 caution",
     "therapy.caution.other": "{n} cautions",
     "therapy.none_taken": "No current drug on record, so there is nothing to check together.",
+    "therapy.none_checked": "Not checked: none of the {total} drugs on record was understood, rules of {date}.",
     "therapy.found": "in current therapy; {n} of {total} drugs checked, rules of {date}",
     "therapy.nothing_found": "No interaction found among {n} of {total} drugs checked, rules of {date}.",
     "therapy.show": "Show the warnings in current therapy",

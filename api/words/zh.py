@@ -263,6 +263,7 @@ ZH: dict[str, str] = {
     "therapy.caution.one": "1 项注意",
     "therapy.caution.other": "{n} 项注意",
     "therapy.none_taken": "没有记录当前用药，因此没有可相互检查的药品。",
+    "therapy.none_checked": "未检查：当前用药的 {total} 种药品均未能识别（规则日期 {date}）。",
     "therapy.found": "存在于当前用药；已检查 {total} 种药品中的 {n} 种，规则日期 {date}",
     "therapy.nothing_found": "已检查 {total} 种药品中的 {n} 种，未发现相互作用，规则日期 {date}。",
     "therapy.show": "显示当前用药的警告",

@@ -17,6 +17,7 @@ from jobs.ingest import ingest
 from jobs.keys import keys
 from jobs.nightly import nightly
 from jobs.report import report
+from jobs.risk import risk
 from jobs.rules import rules
 from jobs.sample import sample
 from jobs.serve import serve
@@ -68,6 +69,7 @@ for command in (
     audit,
     forget,
     report,
+    risk,
 ):
     main.add_command(command)
 

@@ -35,6 +35,8 @@ def forget(console: Console, patient: str, yes: bool) -> None:
     Forgotten(settings.workdir, settings.workdir / (settings.secret or FILE)).add(patient_id)
     events = FeedbackLog(settings.workdir).forget(patient_id)
     kept = 0
+    for scores in (settings.workdir / "risk").glob("*/scores.npz"):
+        scores.unlink()  # told again by the next `rxrec risk score`, without this person
     for folder in (settings.workdir / "cache", *(settings.workdir / "runs").glob("*/stages")):
         if folder.is_dir():
             try:

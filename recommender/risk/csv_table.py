@@ -59,8 +59,7 @@ def learn_csv(
     inputs = Inputs(tuple(features), ids, _values(frame, features))
     told = pd.DataFrame({name: frame[name].where(~_missing(frame[name]), "unknown") for name in apart})
     told = told.join(_usual_groups(frame, apart)) if len(told.columns) else _usual_groups(frame, apart)
-    said = f"{outcome.name} of {path.name}"
-    return RiskTable(outcome, inputs, happened > 0, told.set_axis(frame.index), said, tuple(notes))
+    return RiskTable(outcome, inputs, happened > 0, told.set_axis(frame.index), outcome.name, tuple(notes))
 
 
 def read_csv(path: Path, features: Sequence[Feature], *, id_column: str = "") -> Inputs:

@@ -14,6 +14,8 @@ MIN_EVENTS = 20  # examples with the event, and without: fewer teach nothing tha
 NEVER = ("race", "ethnicity", "site", "hospital")  # columns that are never an input; fairness is measured by them
 SPANS = ((365.25, "year"), (30.4375, "month"), (1.0, "day"))
 
+NEARLY = 0.002  # 3,650 days are ten years
+
 
 @dataclass(frozen=True)
 class Feature:
@@ -45,13 +47,19 @@ class Outcome:
     @property
     def span(self) -> str:
         """'10 years', '30 days'; "" without a horizon."""
+        parts = self.span_parts
+        return f"{parts[0]} {parts[1]}{'s' if parts[0] > 1 else ''}" if parts else ""
+
+    @property
+    def span_parts(self) -> tuple[int, str] | None:
+        """(10, 'year'); None without a horizon."""
         if self.horizon_days is None:
-            return ""
+            return None
         for days, word in SPANS:
             count = round(self.horizon_days / days)
-            if count and abs(count * days - self.horizon_days) <= 1:
-                return f"{count} {word}{'s' if count > 1 else ''}"
-        return f"{self.horizon_days} days"
+            if count and abs(count * days - self.horizon_days) <= max(1, NEARLY * self.horizon_days):
+                return count, word
+        return self.horizon_days, "day"
 
 
 @dataclass(frozen=True)

@@ -346,6 +346,7 @@ EN: dict[str, str] = {
     "risk.raise": "raised by {names}",
     "risk.lower": "lowered by {names}",
     "risk.and": ", ",
+    "risk.stop": ".",
     "risk.note": "A statistical estimate, not a diagnosis.",
     "risk.synthetic": "Learned from synthetic patients: of no use for care.",
     "risk.as_of": "By the record of {date}.",

@@ -343,6 +343,7 @@ ZH: dict[str, str] = {
     "risk.raise": "升高因素：{names}",
     "risk.lower": "降低因素：{names}",
     "risk.and": "；",
+    "risk.stop": "。",
     "risk.note": "统计估计，并非诊断。",
     "risk.synthetic": "由合成患者数据学得，不可用于诊疗。",
     "risk.as_of": "依据 {date} 的记录。",

@@ -28,6 +28,7 @@ from api.compress import compress
 from api.formulary_file import FormularyFile
 from api.observe import OrjsonProvider, log_failure, observe
 from api.reference import Reference
+from api.reviews import Reviews
 from api.risks import Risks
 from api.serving import Serving
 from recommender.feedback import FeedbackLog
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     settings = settings or Settings.from_environment()
     formulary = FormularyFile(settings.formulary)
     app.extensions["rxrec"] = Serving(settings, store, formulary)
+    app.extensions["rxrec_reviews"] = Reviews(settings)
     app.extensions["rxrec_risks"] = Risks(settings)
     app.extensions["rxrec_feedback"] = FeedbackLog(settings.workdir)
     app.extensions["rxrec_reference"] = Reference(settings, formulary)

@@ -16,6 +16,7 @@ from api.dates import date_in_words
 from api.frame import words
 from api.present import Chart, Measured, Term, chart, plain_unit, suggestions
 from api.recommendations import checked_kinds, checked_n
+from api.reviews import reviews
 from api.risks import risks
 from api.serving import serving
 from api.whatif import Added
@@ -55,6 +56,7 @@ def values(
         "refused": (),
         "room": "patients",
         "answer": answer,
+        "review": reviews().of(desk, entry, t),
         "risks": risks().of(answer.patient_id, t),
         "chart": _with(chart(release, entry, answer, t, measured(desk, entry, elapsed, t)), added, t),
         "suggestions": suggestions(answer, t),

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 from flask import current_app
 
 from api.dates import date_in_words
+from api.formulary_file import stamp_of
 from api.words import Words
 from recommender.access.secret import FILE as SECRET
 from recommender.access.secret import SiteSecret
@@ -66,7 +66,7 @@ class Risks:
     def _read(self, name: str) -> tuple[RiskRelease, Scores | None]:
         files = tuple(self._registry.path(name, file) for file in (CURRENT, SCORES))
         with self._lock:
-            stamp = tuple(map(_stamp, files))
+            stamp = tuple(map(stamp_of, files))
             if name not in self._held or self._held[name][0] != stamp:
                 self._held[name] = stamp, self._registry.current(name), load_scores(files[1])
             return self._held[name][1:]
@@ -77,14 +77,6 @@ def risks() -> Risks:
     found = current_app.extensions["rxrec_risks"]
     assert isinstance(found, Risks)  # noqa: S101  (for the type checker: create_app put it there)
     return found
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        about = path.stat()
-    except OSError:
-        return (0, 0)
-    return about.st_mtime_ns, about.st_ino
 
 
 def _line(release: RiskRelease, scores: Scores, told: Told, t: Words) -> RiskLine:

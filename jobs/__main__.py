@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from jobs.audit import audit
+from jobs.conditions import conditions
 from jobs.console import Console, Group
 from jobs.evaluate import evaluate
 from jobs.feedback import feedback
@@ -70,6 +71,7 @@ for command in (
     forget,
     report,
     risk,
+    conditions,
 ):
     main.add_command(command)
 

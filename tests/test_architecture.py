@@ -21,7 +21,8 @@ ROAD = [
     {"snapshot", "evaluation", "data_quality", "balance", "feedback", "interaction_check", "catalogue"},
     {"explain", "embedded_redis", "pipeline", "run_files", "store_connection", "selection", "gate", "offer"},
     {"store", "live", "fallback", "access"},
-    {"risk"},
+    {"model_files"},
+    {"risk", "review"},
     {"orders"},
     {"audit", "forgotten", "reports"},
 ]

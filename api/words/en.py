@@ -351,6 +351,10 @@ EN: dict[str, str] = {
     "risk.synthetic": "Learned from synthetic patients: of no use for care.",
     "risk.as_of": "By the record of {date}.",
     "risk.unreadable": "Cannot be told: what was scored cannot be read.",
+    "review.heading": "To review: conditions that the record suggests and the list of conditions lacks",
+    "review.labelled": " (labelled for it)",
+    "review.note": "Found by therapy and laboratory values alike to those of other patients here; not a diagnosis.",
+    "review.unreadable": "Cannot be told: the files of `rxrec conditions train` cannot be read.",
     "chart.stale": "too old to check against",
     "chart.fold": "Rest of the record ({n})",
     # the list

@@ -348,6 +348,10 @@ ZH: dict[str, str] = {
     "risk.synthetic": "由合成患者数据学得，不可用于诊疗。",
     "risk.as_of": "依据 {date} 的记录。",
     "risk.unreadable": "无法显示：评分文件不可读。",
+    "review.heading": "待核对：记录提示但病情列表中没有的病情",
+    "review.labelled": "（说明书适应症）",
+    "review.note": "依据与本院其他患者相似的治疗和检验值得出，并非诊断。",
+    "review.unreadable": "无法显示：`rxrec conditions train` 的文件不可读。",
     "chart.stale": "太早，不能用于检查",
     "chart.fold": "其余记录（{n}）",
     # the list

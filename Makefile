@@ -49,8 +49,14 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 test: .venv/.tools
 	.venv/bin/pytest -m "not slow"
 
-test-slow: .venv/.tools .venv/.node
+test-slow: .venv/.tools .venv/.node .venv/.deep
 	.venv/bin/pytest -m slow -n 0
+	PYTHONPATH=.venv/deep .venv/bin/pytest -n 0 -k "caser or Caser" tests/recommender
+
+# PyTorch, gigabytes with what it brings, apart from everything else: it fits one model that is not served.
+.venv/.deep: $(READY)
+	.venv/bin/pip install -q --disable-pip-version-check --target .venv/deep 'torch>=2.6'
+	@touch $@
 
 # A CDS Hooks client that is not ours; its lock is beside its test.
 .venv/.node: $(READY) tests/api/slow/package-lock.json

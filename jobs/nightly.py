@@ -30,7 +30,7 @@ from recommender.features import PatientMatrix, build_matrix
 from recommender.feedback import HOW, OFF
 from recommender.forgotten import Forgotten
 from recommender.gate import compared, coverage_of, inputs_of
-from recommender.models import MODELS
+from recommender.models import SERVABLE
 from recommender.pipeline import make_snapshot
 from recommender.records import THERAPIES, TREATMENT_KINDS, Records
 from recommender.reports.card import card_of
@@ -57,7 +57,7 @@ EXAMPLES = 8  # synthetic patients offered on the start page of the demo
 @click.option(
     "--model",
     "name",
-    type=click.Choice([AUTO, *MODELS]),
+    type=click.Choice([AUTO, *SERVABLE]),
     default=AUTO,
     show_default=True,
     help="auto: what `rxrec fit` selected; else directed where enough visits are known, linear otherwise.",

@@ -13,7 +13,7 @@ ROAD = [
     {"records", "vocabulary", "calibration"},
     {"assembly", "moments"},
     {"loaders", "features"},
-    {"told"},
+    {"told", "sequence"},
     {"models"},
     {"topn_kernel"},
     {"ranking", "support", "formulary"},

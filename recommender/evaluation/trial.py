@@ -48,6 +48,11 @@ class Trial:
     def __len__(self) -> int:
         return len(self.person)
 
+    @property
+    def moments(self) -> Moments:
+        """The moments of the examples."""
+        return Moments(self.person, self.when, self.until, self.earlier)
+
 
 def usual_protocol(records: Records) -> str:
     """What can be asked of these records that comes nearest to a list's use."""

@@ -26,6 +26,7 @@ from api.auth import backend, signin
 from api.auth.guard import guard, is_on
 from api.compress import compress
 from api.formulary_file import FormularyFile
+from api.kept import MIB, Kept
 from api.observe import OrjsonProvider, log_failure, observe
 from api.reference import Reference
 from api.serving import Serving
@@ -59,6 +60,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     settings = settings or Settings.from_environment()
     formulary = FormularyFile(settings.formulary)
     app.extensions["rxrec"] = Serving(settings, store, formulary)
+    app.extensions["rxrec_kept"] = Kept(settings.answer_memory * MIB)
     app.extensions["rxrec_feedback"] = FeedbackLog(settings.workdir)
     app.extensions["rxrec_reference"] = Reference(settings, formulary)
     metrics.measure(app)

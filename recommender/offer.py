@@ -118,7 +118,7 @@ class Desk:
     def offer(self, entry: Entry, reading: Reading, n: int, kinds: Collection[str]) -> Offer:
         """The n best of `kinds`. `entry`: its candidates and row; its chart has been read as `reading`."""
         columns = self.release.index.columns
-        asked = np.array([columns[ix].kind in kinds for ix in entry.columns.tolist()], dtype=bool)
+        asked = self.release.index.is_of(kinds)[entry.columns]
         candidates, scores = entry.columns[asked], entry.scores[asked]
         tiers = reading.tiers(self.candidates, candidates)
         free = np.flatnonzero(tiers.rank < CONTRAINDICATED)
@@ -127,7 +127,8 @@ class Desk:
         served = in_order(self.screen.arrays, scores[free], tiers.rank[free], free_ptr, free_parts, n, self.cost, last)
 
         def candidate(place: int) -> Candidate:
-            verdict = reading.verdict(columns[candidates[place]])
+            tier = int(tiers.rank[place]), int(tiers.unchecked[place])
+            verdict = reading.verdict(columns[candidates[place]], tier)
             return Candidate(int(candidates[place]), float(scores[place]), place + 1, verdict)
 
         on_list = free[served.order]

@@ -21,7 +21,7 @@ ROAD = [
     {"snapshot", "evaluation", "data_quality", "balance", "feedback", "interaction_check", "catalogue"},
     {"explain", "embedded_redis", "pipeline", "run_files", "store_connection", "selection", "gate", "offer"},
     {"store", "live", "fallback", "access"},
-    {"orders"},
+    {"orders", "offered"},
     {"audit", "forgotten", "reports"},
 ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 
@@ -16,14 +16,12 @@ from recommender.explain import Reason, explain
 from recommender.features import Column
 from recommender.formulary import Formulary
 from recommender.offer import Candidate, Desk, Withheld
+from recommender.offered import NotChecked, Warned, elapsed_days, gaps_of, likely_of, plain_name, warnings_of
 from recommender.records import THERAPIES
-from recommender.safety.charts import OLDEST
-from recommender.safety.verdict import Alert, Gap, Reading
+from recommender.safety.verdict import Reading, plain_unit
 from recommender.snapshot import Entry, Release
 
 MOST_REASONS = 3  # told one by one; the others together
-SECONDS_A_DAY = 86_400
-TAG = re.compile(r" \((?:disorder|finding|procedure|situation|regime/therapy|morphologic abnormality|event)\)$")
 ANY = re.compile(r"^Any ")
 IN_WORDS = {
     "treatments": "has had {name}",
@@ -36,26 +34,6 @@ IN_WORDS = {
     "condition_group": "{name} (a group of conditions)",
     "allergies": "allergy: {name}",
 }
-
-
-@dataclass(frozen=True)
-class Warned:
-    """A safety rule that holds, what to do, where it comes from, and what of the chart makes it hold."""
-
-    rule: str
-    severity: str
-    message: str
-    management: str
-    because: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Unchecked:
-    """What could not be checked, and what would make it checkable."""
-
-    about: str
-    mend: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +60,7 @@ class Suggested:
     formulary: str
     checked: bool
     warnings: tuple[Warned, ...]
-    not_checked: tuple[Unchecked, ...]
+    not_checked: tuple[NotChecked, ...]
     reasons: tuple[Part, ...]
     evidence: str
 
@@ -122,7 +100,7 @@ class PatientPage:
     measured: tuple[str, ...]
     suggestions: tuple[Suggested, ...]
     withheld: tuple[Held, ...]
-    not_checked: tuple[Unchecked, ...]
+    not_checked: tuple[NotChecked, ...]
     drugs_checked: tuple[int, int]
 
 
@@ -141,7 +119,7 @@ def page_of(
     elapsed = elapsed_days(release, now)
     reading = desk.reading(chart, elapsed=elapsed)
     offered = desk.offer(entry, reading, n, kinds)
-    likely = _likely(release, entry)
+    likely = likely_of(release, entry)
     of_kind: dict[str, list[Column]] = {}
     for ix in entry.row_columns[np.argsort(-entry.row_weights, kind="stable")].tolist():
         column = release.index.columns[ix]
@@ -152,40 +130,21 @@ def page_of(
         sex={"F": "female", "M": "male"}.get(chart.sex, "sex unknown"),
         conditions=tuple(plain(column) for column in of_kind.get("condition", ())),
         allergies=tuple(plain(column) for column in of_kind.get("allergy", ())),
-        therapy=tuple(Taken(plain(one.drug), one.drug.code, _warned(one.alerts)) for one in offered.therapy),
+        therapy=tuple(Taken(plain(one.drug), one.drug.code, warnings_of(one.alerts)) for one in offered.therapy),
         measured=tuple(_measured(desk, entry, elapsed)),
         suggestions=tuple(
             _suggested(desk, entry, reading, rank, one, likely.get(one.column_ix), formulary or Formulary())
             for rank, one in enumerate(offered.items, start=1)
         ),
         withheld=tuple(_held(release, one) for one in offered.withheld),
-        not_checked=_unchecked(offered.gaps),
+        not_checked=gaps_of(offered.gaps),
         drugs_checked=offered.drugs_checked,
     )
 
 
-def elapsed_days(release: Release, now: datetime | None = None) -> int:
-    """Days since the charts were read. An unknown time is long ago: then nothing measured counts as fresh."""
-    try:
-        created = datetime.fromisoformat(str(release.manifest["created"]))
-        passed = ((now or datetime.now(UTC)) - created).total_seconds()
-    except (KeyError, TypeError, ValueError):
-        return OLDEST
-    return min(OLDEST, max(0, int(passed // SECONDS_A_DAY)))
-
-
 def plain(column: Column) -> str:
     """The name of a thing without the tag that SNOMED CT puts behind it."""
-    return TAG.sub("", column.name) or column.code
-
-
-def _likely(release: Release, entry: Entry) -> dict[int, float]:
-    """The probability of each of the first therapies, as far down the list as it was measured."""
-    if release.chances is None:
-        return {}
-    therapies = np.isin(entry.columns, release.index.targets_of(THERAPIES)).nonzero()[0][: release.chances_depth]
-    found = release.chances.probability(entry.scores[therapies])
-    return dict(zip(entry.columns[therapies].tolist(), found.tolist(), strict=True))
+    return plain_name(column.name) or column.code
 
 
 def _suggested(
@@ -211,8 +170,8 @@ def _suggested(
         labelled_for=desk.labelled_for(one.column_ix, reading),
         formulary=formulary.status(column.code, column.kind),
         checked=one.verdict.outcome != "not_checked",
-        warnings=_warned(one.verdict.alerts),
-        not_checked=_unchecked(one.verdict.gaps),
+        warnings=warnings_of(one.verdict.alerts),
+        not_checked=gaps_of(one.verdict.gaps),
         reasons=_parts(explain(desk.release, entry, one.column_ix)),
         evidence="" if support is None else support.had(target).text,
     )
@@ -246,13 +205,6 @@ def _measured(desk: Desk, entry: Entry, elapsed: int) -> list[str]:
     ]
 
 
-def plain_unit(ucum: str) -> str:
-    """A UCUM unit as it is written for people, with a blank before it: "mL/min/{1.73_m2}" -> " mL/min/1.73 m²"."""
-    if not ucum or ucum.startswith("{"):
-        return ""
-    return " " + re.sub(r"[{}\[\]]", "", ucum).replace("_m2", " m²").replace("10*3", "10³")
-
-
 def _days_old(days: int) -> str:
     return "today" if days == 0 else "1 day old" if days == 1 else f"{days} days old"
 
@@ -263,17 +215,7 @@ def _held(release: Release, one: Withheld) -> Held:
         code=column.code,
         name=plain(column),
         kind=column.kind,
-        warnings=_warned(one.candidate.verdict.alerts),
+        warnings=warnings_of(one.candidate.verdict.alerts),
         beside="" if one.beside is None else plain(release.index.columns[one.beside]),
         alternatives=tuple(plain(release.index.columns[other.column_ix]) for other in one.alternatives),
     )
-
-
-def _warned(alerts: Sequence[Alert]) -> tuple[Warned, ...]:
-    return tuple(
-        Warned(a.rule.id, a.rule.severity, a.rule.message, a.rule.management, a.because, a.rule.source) for a in alerts
-    )
-
-
-def _unchecked(gaps: Sequence[Gap]) -> tuple[Unchecked, ...]:
-    return tuple(Unchecked(gap.about, gap.mend) for gap in gaps)

@@ -87,5 +87,6 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
         app.register_blueprint(room.blueprint)
     app.jinja_env.globals.update(pages.GLOBALS)
     if in_service:
-        app.extensions["rxrec"].warm()
+        templates = app.jinja_env
+        app.extensions["rxrec"].warm(lambda: [templates.get_template(name) for name in templates.list_templates()])
     return app

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 from flask import current_app
@@ -20,6 +20,7 @@ from recommender.settings import Settings
 from recommender.snapshot import Entry, Release
 from recommender.store import PublishedVersion, Store, open_store
 
+WARM_AGAIN_SECONDS = 1.0
 RELEASES_HELD = 2  # the one being served, and the one before it for requests that have begun with it
 
 
@@ -83,16 +84,31 @@ class Serving:
         self._handed_in = store is not None
         self._open = (store, DeskCache(store, settings, formulary)) if store is not None else None
         self._lock = threading.Lock()
+        self._warming = threading.Event()
 
-    def warm(self) -> None:
-        """Open the store and read the release in a thread of its own, so that the first clinician does not wait for it.
-        What stands against it is told to the first request."""
+    def warm(self, more: Callable[[], object] = lambda: None) -> None:
+        """Open the store, read the release and compile what screens and explains, in a thread of its own, so that no
+        clinician waits for it: half a minute on a fresh install. Tried until there is a release; what stands against
+        it is told to each request. more: what else to do once."""
+        self._warming.set()
 
         def read() -> None:
-            with contextlib.suppress(EngineError):
-                self.desk().warm()
+            try:
+                more()
+                while True:
+                    try:
+                        return self.desk().warm()
+                    except EngineError:
+                        time.sleep(WARM_AGAIN_SECONDS)
+            finally:  # whatever went wrong, requests tell it better than a process that is never ready
+                self._warming.clear()
 
         threading.Thread(target=read, name="warm", daemon=True).start()
+
+    @property
+    def warming(self) -> bool:
+        """Whether requests would still wait for what `warm` does."""
+        return self._warming.is_set()
 
     def desk(self) -> Desk:
         """The release being served and the rules. Raises NothingPublished, StoreUnavailable, StoreCorrupt or

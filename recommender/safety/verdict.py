@@ -97,10 +97,11 @@ class Reading:
 
     def tiers(self, candidates: Candidates, listed: np.ndarray) -> Tiers:
         """What stands against each of some candidates: listed (n,), positions in `candidates`."""
+        # of one type always: numba compiles for each, and a clinician would wait for the second
         found = Tiers(np.zeros(len(listed), dtype=np.uint8), np.zeros(len(listed), dtype=np.uint8))
         judge_list(
             self._screen.arrays, self._read.meanings, self._facts, self._missing, self._allergies, self._now,
-            self._lately, candidates, listed, found.rank, found.unchecked,
+            self._lately, candidates, listed.astype(np.int32, copy=False), found.rank, found.unchecked,
         )  # fmt: skip
         return found
 

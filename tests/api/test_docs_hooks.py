@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-from pathlib import Path
 
 from api.cds_hooks import SERVICES
 from api.cds_reading import PREFETCH

@@ -50,9 +50,15 @@ class DeskCache:
         except UnknownVersion:  # replaced and retired since the pointer was read: only then look again
             return self._named(self._store.current())
 
+    def held(self) -> Desk | None:
+        """The release that was served last, as far as this process knows."""
+        return next(iter(self._held), None)
+
     def _named(self, version: str) -> Desk:
         found = self._find(version)
         if found:
+            if found is not self._held[0]:  # gone back to: from now on it is the one that requests begin with
+                self._held = (found, *(desk for desk in self._held if desk is not found))
             return found
         with self._lock:  # one thread loads; the others wait for it rather than load the same megabytes
             found = self._find(version)
@@ -123,12 +129,17 @@ class Serving:
         """The desk and this patient's entry of its version. Raises UnknownPatient and what `desk` raises."""
         audit.asked(patient_id)
         store, cache = self._opened()
-        desk = cache.current()
-        try:
-            entry = store.entry(desk.release, patient_id)
-        except UnknownVersion:  # retired since the pointer was read: only then look again
+        held = cache.held()
+        entry = store.current_entry(held.release, patient_id) if held else None
+        if held and entry:
+            desk = held
+        else:
             desk = cache.current()
-            entry = store.entry(desk.release, patient_id)
+            try:
+                entry = store.entry(desk.release, patient_id)
+            except UnknownVersion:  # retired since the pointer was read: only then look again
+                desk = cache.current()
+                entry = store.entry(desk.release, patient_id)
         if not audit.is_theirs(patient_id):  # asked last, so that it takes as long as for a patient of theirs
             raise UnknownPatient("no patient of that id is the caller's to see")
         return desk, entry

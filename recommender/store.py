@@ -190,6 +190,20 @@ class Store:
                 raise UnknownPatient(f"no patient of that id in version {version}")
         return unpack_entry(value, version, patient_id, len(release.index), len(release.known.concepts))
 
+    def current_entry(self, release: Release, patient_id: str) -> Entry | None:
+        """One patient of a release that is still the one being served, both asked in one journey; None where it is not,
+        or has no such patient: `current` and `entry` tell which. Raises StoreCorrupt."""
+        version, field = release.version, patient_id.encode(errors="surrogatepass")
+        if version not in self._buckets:
+            return None
+        with self._connection.explained(), self._client.pipeline(transaction=False) as pipe:
+            pipe.get(self._keys.current)
+            pipe.hget(self._keys.bucket(version, self._buckets[version], field), field)
+            current, value = pipe.execute()
+        if current is None or current.decode() != version or value is None:
+            return None
+        return unpack_entry(value, version, patient_id, len(release.index), len(release.known.concepts))
+
     def entries(self, release: Release) -> Iterator[tuple[str, Entry]]:
         """Every patient of a release, CHUNK_KEYS buckets (some thousand patients) in memory at a time, in an order that
         is the same each time. Raises UnknownVersion where it is retired meanwhile; StoreCorrupt."""

@@ -31,6 +31,7 @@ from api.observe import OrjsonProvider, log_failure, observe
 from api.reference import Reference
 from api.serving import Serving
 from recommender.feedback import FeedbackLog
+from recommender.forgotten import FILE as FORGOTTEN
 from recommender.settings import Settings
 from recommender.store import Store
 
@@ -60,7 +61,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     settings = settings or Settings.from_environment()
     formulary = FormularyFile(settings.formulary)
     app.extensions["rxrec"] = Serving(settings, store, formulary)
-    app.extensions["rxrec_kept"] = Kept(settings.answer_memory * MIB)
+    app.extensions["rxrec_kept"] = Kept(settings.answer_memory * MIB, settings.workdir / FORGOTTEN)
     app.extensions["rxrec_feedback"] = FeedbackLog(settings.workdir)
     app.extensions["rxrec_reference"] = Reference(settings, formulary)
     metrics.measure(app)

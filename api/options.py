@@ -31,6 +31,11 @@ MOST_EXCLUDED = 100
 LONGEST_CODE = 200
 YES = {"true": True, "false": False}
 ROUTES = ("local", "systemic")
+ROUTE_MEANS = (
+    "local: drugs of which 95% or more of the orders here are for the skin, the eye, the ear or to rinse with; "
+    "systemic: all other drugs, swallowed, injected, inhaled, of no known route, or eye drops that reach the body. A "
+    "suggested drug is an ingredient: which of its forms is meant is not told"
+)
 NAMES = ("n", "kind", "class", "route", "exclude", "explain")
 
 
@@ -49,7 +54,7 @@ class RecommendationQuery(Struct, frozen=True):
     route: (
         Annotated[
             Literal[ROUTES],  # type: ignore[valid-type]
-            Meta(description="Drugs that are given here next to always on the skin, in the eye or ear; or the others"),
+            Meta(description=ROUTE_MEANS),
         ]
         | UnsetType
     ) = UNSET
@@ -79,8 +84,11 @@ class Wanted:
 
 
 def of_query(release: Release) -> Wanted:
-    """The options of the query string, for lists of this release. Raises BadParameter."""
+    """The options of the query string, for lists of this release. Raises BadParameter, also for a name that is none of
+    them: a misspelt `exclude` that is ignored would give what is not wanted."""
     told = request.args
+    if not told.keys() <= set(NAMES):
+        raise BadParameter("query", f"the query may hold {', '.join(NAMES)} only")
     kinds = checked_kinds(told.getlist("kind"))
     group = told.getlist("class")
     if len(group) > 1:

@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import orjson
 import pytest
@@ -17,6 +18,7 @@ from recommender.offer import Desk
 from recommender.store import open_store
 
 ROUTE = "/v1/patients/PAT-2/recommendations"
+NOBODY = Path("nobody-was-forgotten")
 
 
 @pytest.fixture
@@ -164,6 +166,9 @@ def test_a_forgotten_patient_is_unknown_though_their_answer_was_kept(settings, s
     assert client.get(ROUTE, headers={"If-None-Match": f'W/"{tag}"'}).status_code == 404
     batch = client.post("/v1/recommendations/batch", json={"patient_ids": ["PAT-2"]})
     assert batch.json["answers"] == [] and made() == 0
+    kept = client.application.extensions["rxrec_kept"]
+    other = client.get("/v1/patients/PAT-1/recommendations")
+    assert list(kept._bodies.values()) == [other.data]  # nothing of theirs is left in memory
 
 
 def test_feedback_changes_no_answer_before_the_next_fit(client, published, made):
@@ -175,7 +180,7 @@ def test_feedback_changes_no_answer_before_the_next_fit(client, published, made)
     assert client.post("/v1/feedback", json=event).status_code == 201
     made()
     app = client.application
-    app.extensions["rxrec_kept"] = Kept(0)  # made anew, it says the same
+    app.extensions["rxrec_kept"] = Kept(0, NOBODY)  # made anew, it says the same
     assert client.get(ROUTE).data == first and made() == 1
 
 
@@ -188,7 +193,7 @@ def test_without_memory_for_it_every_answer_is_made(settings, store, published, 
 
 
 def test_the_space_is_bounded_and_those_asked_for_longest_ago_leave():
-    kept, of = Kept(100), ("v1", 0)
+    kept, of = Kept(100, NOBODY), ("v1", 0)
     for name in "abc":
         kept.body(of, name, lambda name=name: name.encode() * 40)
     assert kept.size == 80  # c took the place of a
@@ -201,7 +206,7 @@ def test_the_space_is_bounded_and_those_asked_for_longest_ago_leave():
 
 
 def test_another_version_or_day_empties_it_and_one_of_before_is_not_put_back():
-    kept = Kept(100)
+    kept = Kept(100, NOBODY)
 
     def overtaken():
         kept.body(("v2", 0), "b", lambda: b"2")
@@ -213,7 +218,7 @@ def test_another_version_or_day_empties_it_and_one_of_before_is_not_put_back():
 
 
 def test_what_fails_is_not_kept_and_fails_no_other():
-    kept, of = Kept(100), ("v1", 0)
+    kept, of = Kept(100, NOBODY), ("v1", 0)
     with pytest.raises(ZeroDivisionError):
         kept.body(of, "a", lambda: 1 // 0)
     assert kept.body(of, "a", lambda: b"made") == b"made"
@@ -222,7 +227,7 @@ def test_what_fails_is_not_kept_and_fails_no_other():
 
 
 def test_eight_threads_find_their_own():
-    kept, wrong = Kept(2_000), []
+    kept, wrong = Kept(2_000, NOBODY), []
 
     def ask(number):
         for turn in range(400):

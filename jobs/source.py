@@ -11,7 +11,6 @@ from typing import Any
 import click
 
 from jobs.console import Console
-from recommender.access.secret import FILE as SECRET
 from recommender.forgotten import Forgotten
 from recommender.loaders import SOURCES, load
 from recommender.loaders.recognise import recognise
@@ -46,7 +45,7 @@ class Source:
                 rows=rows_in_work(console.settings.read_memory),
             )
         settings = console.settings
-        records = Forgotten(settings.workdir, settings.workdir / (settings.secret or SECRET)).left_out(records)
+        records = Forgotten(settings.workdir, settings.secret_file).left_out(records)
         log = records.log
         console.say(f"read {sum(log.read.values()):,} rows of {len(log.read)} files, {records.n_patients:,} patients")
         for finding in log.findings:

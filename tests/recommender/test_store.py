@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recommender import store as store_module
+from recommender import store_index
 from recommender.errors import (
     EngineError,
     NothingPublished,
@@ -178,7 +178,7 @@ class StoreContract:
             assert publisher.stdout.readline() == b"halfway\n"
             assert "rxrec:v2:p:0" in keys(store)
             with monkeypatch.context() as patch, pytest.raises(StoreUnavailable, match="another run is publishing"):
-                patch.setattr(store_module, "PATIENCE_SECONDS", 0)
+                patch.setattr(store_index, "PATIENCE_SECONDS", 0)
                 store.publish(tiny_snapshot("v3"))
             publisher.kill()
         assert_whole(store, tiny_snapshot("v1"))
@@ -198,7 +198,7 @@ class StoreContract:
         interrupted: Interrupt,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(store_module, "PATIENCE_SECONDS", 0)
+        monkeypatch.setattr(store_index, "PATIENCE_SECONDS", 0)
 
         def intrude() -> None:
             with open_store(settings) as other, pytest.raises(StoreUnavailable, match="another run is publishing"):
@@ -288,8 +288,9 @@ class StoreContract:
     def test_damaged_patients_are_refused(self, store: Store, tiny_snapshot: Make, damage: bytes) -> None:
         serve(store, tiny_snapshot("v1"))
         release = store.release("v1")
-        store._client.hset("rxrec:v1:p:0", "PAT-1", damage)
-        store._client.hset("rxrec:v1:p:0", "PAT-2", store._client.hget("rxrec:v1:p:0", "PAT-3"))
+        one, two, three = (store.pseudonyms("v1").name(f"PAT-{number}") for number in (1, 2, 3))
+        store._client.hset("rxrec:v1:p:0", one, damage)
+        store._client.hset("rxrec:v1:p:0", two, store._client.hget("rxrec:v1:p:0", three))
         for patient_id in ("PAT-1", "PAT-2"):
             with pytest.raises(StoreCorrupt) as caught:
                 store.entry(release, patient_id)
@@ -346,9 +347,10 @@ class TestEmbeddedServer(StoreContract):
 PUBLISHER = """
 import pickle, sys, time
 from pathlib import Path
-from recommender import store
+from recommender import publication, store
+from recommender.store_index import Index
 
-send, sent = store.Store._send, []
+send, sent = Index.send, []
 
 def halting(*chunk):
     sent.append(chunk)
@@ -360,7 +362,7 @@ def halting(*chunk):
     send(*chunk)
 
 settings, whole = pickle.loads(Path(sys.argv[1]).read_bytes())
-store.CHUNK_PATIENTS, store.Store._send = 2, halting
+publication.CHUNK_PATIENTS, Index.send = 2, halting
 with store.open_store(settings) as publisher:
     publisher.publish(whole)
 """

@@ -110,13 +110,15 @@ def alternatives(code: str) -> Response:
         return kept
     classed = one.group and one.kind == "drug"
     others = sorted(catalogue.alternatives(one), key=lambda other: (formulary.order_key(other.code), -_about(other)))
-    said = "no_class" if not classed else "statement" if others else "none"
+    said = "alternatives.no_class"
+    if classed:
+        said = "alternatives.statement" if others else "alternatives.none"
     answer = Alternatives(
         version=catalogue.version,
         code=one.code,
         name=one.name,
         class_=one.group,
-        statement=EN[f"alternatives.{said}"],
+        statement=EN[said],
         items=tuple(told.line(other, formulary) for other in others[: asked.limit]),
     )
     return reply(answer, tag)

@@ -12,7 +12,16 @@ from flask import current_app
 
 from api import audit
 from api.formulary_file import FormularyFile
-from recommender.errors import EngineError, InputError, RulesMissing, StoreCorrupt, UnknownPatient, UnknownVersion
+from recommender.errors import (
+    EngineError,
+    InputError,
+    NothingPublished,
+    RulesMissing,
+    StoreCorrupt,
+    StoreUnavailable,
+    UnknownPatient,
+    UnknownVersion,
+)
 from recommender.offer import Desk
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
@@ -20,7 +29,7 @@ from recommender.settings import Settings
 from recommender.snapshot import Entry, Release
 from recommender.store import PublishedVersion, Store, open_store
 
-WARM_AGAIN_SECONDS = 1.0
+WARM_AGAIN_SECONDS, MENDED_SECONDS = 1.0, 30.0
 RELEASES_HELD = 2  # the one being served, and the one before it for requests that have begun with it
 
 
@@ -104,8 +113,10 @@ class Serving:
                 while True:
                     try:
                         return self.desk().warm()
-                    except EngineError:
+                    except (NothingPublished, StoreUnavailable):
                         time.sleep(WARM_AGAIN_SECONDS)
+                    except EngineError:  # reading broken rules again and again would keep a processor busy
+                        time.sleep(MENDED_SECONDS)
             finally:  # whatever went wrong, requests tell it better than a process that is never ready
                 self._warming.clear()
 

@@ -139,7 +139,7 @@ def test_access_log_has_templates_and_no_patient(client, published, capsys):
     client.open("/", method="NOBODY-QQ47")
     captured = capsys.readouterr()
     assert [(line["method"], line["route"], line["status"]) for line in lines(captured)] == [
-        ("GET", "/v1/patients/<path:patient_id>/recommendations", 200),
+        ("GET", "/v1/patients/<path:patient_id>/recommendations", 400),
         ("GET", "/v1/patients/<path:patient_id>/recommendations", 404),
         ("GET", "(no route)", 404),
         ("GET", "(no route)", 404),

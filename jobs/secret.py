@@ -1,4 +1,4 @@
-"""`rxrec secret`: the site's secret in; a new one in front of it, or which there are, out. None of them is ever shown."""
+"""`rxrec secret`: the site's secret in; a new one in front of it, or which there are, out. None is ever shown."""
 
 from __future__ import annotations
 

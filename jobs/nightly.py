@@ -228,7 +228,7 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
         "kinds": list(kinds or TREATMENT_KINDS),
     }
     if asked.update:
-        why_whole = why_not(served, records.value, screen, lasting) if served else "there is nothing to update"
+        why_whole = why_not(store, served, records.value, screen, lasting) if served else "there is nothing to update"
         if served and not why_whole:
             make = partial(
                 make_update, records.value, served, run.name, {**lasting, "created": run.created}, screen, store

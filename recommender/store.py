@@ -219,6 +219,15 @@ class Store:
                 held.update({name: (value, written) for name, value in bucket.items()})
             yield [(name, *of_it) for name, of_it in sorted(held.items()) if of_it[0] or not of.base]
 
+    def why_not_onto(self, base: str) -> str:
+        """Why nothing can lean on a version; "" where an update can."""
+        with self._connection.explained():
+            of = self._index.listed().get(base)
+        if of is None or not of.whole or of.base:
+            return f"version {base} is not in the store any more"
+        newest = SiteSecret.load(self._secret_file)
+        return "" if Pseudonyms(newest).mark == of.mark else "the site's secret was rotated"
+
     # --- writing -----------------------------------------------------------------------------------------------------
 
     def publish(

@@ -40,7 +40,7 @@ class Update:
     onto: Onto
 
 
-def why_not(served: Release, records: Records, screen: Screen, made_from: Mapping[str, Any]) -> str:
+def why_not(store: Store, served: Release, records: Records, screen: Screen, made_from: Mapping[str, Any]) -> str:
     """Why a version cannot be updated to these records and must be made anew; "" where it can. `made_from`: what of
     its manifest must be as it is now."""
     for name, now in made_from.items():
@@ -54,7 +54,7 @@ def why_not(served: Release, records: Records, screen: Screen, made_from: Mappin
     own = records.patients["as_of"].nunique() > 1
     if own and days:
         return "its patients' charts are read each at a moment of its own"
-    return ""
+    return store.why_not_onto(served.base)
 
 
 def _base_as_of(served: Release) -> str:

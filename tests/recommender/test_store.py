@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from recommender import store_index
+from recommender.access.secret import SiteSecret
 from recommender.errors import (
     EngineError,
     NothingPublished,
@@ -309,6 +310,40 @@ class StoreContract:
             store._client.hset("rxrec:v1:assets", name, damage)
         with pytest.raises(StoreCorrupt):
             store.release("v1")
+
+    def test_no_id_stands_in_the_store(self, store: Store, tiny_snapshot: Make) -> None:
+        serve(store, tiny_snapshot("v1"))
+        for key in keys(store, "*:p:*"):
+            for field, value in store._client.hgetall(key).items():
+                assert len(field) == 16 and b"PAT-" not in field + value
+        assert sorted(patient_id for patient_id, _ in store.entries(store.release("v1"))) == [
+            f"PAT-{number}" for number in range(1, 7)
+        ]
+
+    def test_what_another_secret_named_is_not_said_to_be_unknown(
+        self, store: Store, settings: Settings, tiny_snapshot: Make, tmp_path: Path
+    ) -> None:
+        serve(store, tiny_snapshot("v1"))
+        other = dataclasses.replace(settings, secret=str(tmp_path / "of-another-site.key"))
+        with open_store(other) as theirs, pytest.raises(StoreUnavailable, match="RXREC_SECRET"):
+            theirs.release("v1")
+        with open_store(settings) as ours:
+            assert_whole(ours, tiny_snapshot("v1"))
+
+    def test_the_secret_can_be_rotated_between_two_nights(
+        self, store: Store, settings: Settings, tiny_snapshot: Make
+    ) -> None:
+        serve(store, tiny_snapshot("v1"))
+        before = store.pseudonyms("v1").name("PAT-1")
+        SiteSecret.rotate(settings.secret_file)
+        assert_whole(store, tiny_snapshot("v1"))
+        serve(store, tiny_snapshot("v2"))
+        assert_whole(store, tiny_snapshot("v2"))
+        assert store.pseudonyms("v2").name("PAT-1") != before == store.pseudonyms("v1").name("PAT-1")
+        assert store.forget("PAT-1") == 2
+        assert store.rollback() == "v1"
+        with pytest.raises(UnknownPatient):
+            store.entry(store.release("v1"), "PAT-1")
 
     def test_keys_of_another_program_are_refused(self, store: Store, tiny_snapshot: Make) -> None:
         serve(store, tiny_snapshot("v1"))

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recommender.access.secret import SiteSecret
 from recommender.errors import EngineError, UnknownPatient
 from recommender.features import Column, build_matrix, rows_over
 from recommender.models.linear import LinearModel
@@ -205,18 +206,20 @@ def test_an_entry_that_was_altered_is_rewritten(hospital, store: Store, screen: 
     assert_served(store, "v2", whole(first, served, screen))
 
 
-def test_what_cannot_be_updated_says_why(hospital, store: Store, screen: Screen) -> None:
+def test_what_cannot_be_updated_says_why(hospital, store: Store, settings: Settings, screen: Screen) -> None:
     first = hospital(FIRST, people("ABCDEFG"))
     served = published(store, first, screen)
-    assert why_not(served, first, screen, LASTING) == ""
-    assert why_not(served, first, screen, {**LASTING, "source": "other"}) == "it was made with another source"
-    assert "15 days older" in why_not(served, later(first, MOST_DAYS + 1), screen, LASTING)
-    assert "-1 days older" in why_not(served, later(first, -1), screen, LASTING)
+    assert why_not(store, served, first, screen, LASTING) == ""
+    assert why_not(store, served, first, screen, {**LASTING, "source": "other"}) == "it was made with another source"
+    assert "15 days older" in why_not(store, served, later(first, MOST_DAYS + 1), screen, LASTING)
+    assert "-1 days older" in why_not(store, served, later(first, -1), screen, LASTING)
     other = dataclasses.replace(served, manifest={**served.manifest, "safety": {"rules": {"version": "older"}}})
-    assert why_not(other, first, screen, LASTING) == "the rules have changed"
+    assert why_not(store, other, first, screen, LASTING) == "the rules have changed"
     moments = later(first, 2).patients["as_of"].where(first.patients["patient_id"] != "A", first.patients["as_of"])
     own = dataclasses.replace(first, patients=first.patients.assign(as_of=moments))
-    assert "a moment of its own" in why_not(served, own, screen, LASTING)
+    assert "a moment of its own" in why_not(store, served, own, screen, LASTING)
+    SiteSecret.rotate(settings.secret_file)
+    assert why_not(store, served, first, screen, LASTING) == "the site's secret was rotated"
 
 
 def test_an_update_of_what_is_gone_is_refused(hospital, store: Store, screen: Screen) -> None:

@@ -24,6 +24,7 @@ from jobs.feedback import heard, night_in_words
 from jobs.kinds import kinds_option
 from jobs.source import Source, source_options
 from jobs.stages import Events, Form, Kept, Run, fingerprint, sha256_of
+from recommender.access import seal_of
 from recommender.access.secret import FILE as SECRET
 from recommender.errors import EngineError, GateRefused, NothingPublished, StoreCorrupt
 from recommender.features import PatientMatrix, build_matrix
@@ -44,6 +45,7 @@ from recommender.run_files import (
     save_snapshot,
 )
 from recommender.safety.screen import Screen
+from recommender.sealing import Place
 from recommender.selection import AUTO, FILE
 from recommender.snapshot import Release, Snapshot, pack_release
 from recommender.store import Store, open_store
@@ -110,7 +112,7 @@ def nightly(
     workdir, asked = console.settings.workdir, _asked()
     events = Events(events_file)
     try:
-        run = Run.resumed(workdir / "runs", asked, events) if resume else None
+        run = Run.resumed(workdir / "runs", asked, events, seal_of(console.settings)) if resume else None
         with contextlib.ExitStack() as stack:
             if run:
                 stack.callback(run.close)
@@ -177,7 +179,7 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
     store = stack.enter_context(open_store(settings))  # a store that is down is found out before the work, not after
     if run is None:
         version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-        run = Run.begun(workdir / "runs" / version, asked.digest, events)
+        run = Run.begun(workdir / "runs" / version, asked.digest, events, seal_of(settings))
         stack.callback(run.close)
     events.run = run.name
     events.tell("run", state="begun", created=run.created)
@@ -224,7 +226,7 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
     manifest = {**snapshot.release.manifest, "coverage": coverage_of(snapshot.release.index, snapshot.top)}
     verdict = compared(manifest, served, night.value.gain, why_alone)
     release = replace(snapshot.release, manifest={**manifest, "gate": verdict.as_dict()})
-    _write_run(run.folder, release, records.value)
+    _write_run(run, release, records.value)
     if verdict.reasons and asked.gate == "on":
         run.end("refused")
         raise GateRefused(
@@ -273,16 +275,17 @@ def _examples(matrix: PatientMatrix) -> list[str]:
     return [str(matrix.patient_ids[ix]) for ix in by_size[np.linspace(0, len(by_size) - 1, EXAMPLES).astype(int)]]
 
 
-def _write_run(run: Path, release: Release, records: Records) -> None:
-    """`runs/{version}/`: the release as it is published, the account of every row, the gate's, and the card."""
+def _write_run(run: Run, release: Release, records: Records) -> None:
+    """`runs/{version}/`: the release as it is published, the account of every row, the gate's, and the card.
+
+    What a model learned may hold patients' rows, so of a sealed run only the rest lies there in clear.
+    """
     for name, asset in pack_release(release).items():
-        file = run / "release" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(asset)
-    (run / "ingest.json").write_text(json.dumps(records.log.as_dict(), indent=2))
-    (run / "gate.json").write_text(json.dumps(release.manifest["gate"], indent=2))
-    (run / "card").mkdir(exist_ok=True)
-    write_card(run / "card", card_of(release.version, release.manifest))
+        (Place(run.folder) if name == "manifest" else run.place).write(f"release/{name}", asset)
+    (run.folder / "ingest.json").write_text(json.dumps(records.log.as_dict(), indent=2))
+    (run.folder / "gate.json").write_text(json.dumps(release.manifest["gate"], indent=2))
+    (run.folder / "card").mkdir(exist_ok=True)
+    write_card(run.folder / "card", card_of(release.version, release.manifest))
 
 
 def _screened(safety: dict[str, Any]) -> str:

@@ -178,6 +178,7 @@ def gunicorn_on(redis_url: str, folder: Path) -> Iterator[Server]:
     log = folder / "gunicorn.log"
     with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
         command = [sys.executable, "-m", "gunicorn", "--workers", "1", "--threads", "4", "--no-control-socket"]
+        command += ["--worker-class", "api.worker.Worker", "--logger-class", "api.worker.Log"]
         command += ["--bind", f"fd://{listening.fileno()}", "api:create_app()"]
         process = subprocess.Popen(
             command, env=environment, cwd=ROOT, pass_fds=[listening.fileno()], stdout=output, stderr=output

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 MANIFESTS = list(yaml.safe_load_all((ROOT / "docs/deploy/kubernetes/rxrec.yaml").read_text()))
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-UNITS = [ROOT / "docs/deploy/systemd/rxrec.service"]
+UNITS = [ROOT / "docs/deploy/systemd/rxrec.service", ROOT / "docs/deploy/rxrec-nightly.service"]
 
 
 def pods():
@@ -95,10 +95,21 @@ def test_units_are_sound_and_locked(unit, tmp_path):
     text = unit.read_text()
     for line in ("NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet=\n", "UMask=0077"):
         assert line in text
-    copy = tmp_path / unit.name
-    copy.write_text(text.replace("/opt/rxrec/bin/rxrec", "/bin/true"))
-    checked = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True)
-    assert unit.name not in checked.stderr, checked.stderr
+    copies = [tmp_path / unit.name]
+    copies[0].write_text(text.replace("/opt/rxrec/bin/rxrec", "/bin/true"))
+    if (timer := unit.with_suffix(".timer")).exists():
+        copies.append(tmp_path / timer.name)
+        copies[1].write_text(timer.read_text())
+    checked = subprocess.run(["systemd-analyze", "verify", *map(str, copies)], capture_output=True, text=True)
+    assert unit.stem not in checked.stderr, checked.stderr
+
+
+def test_the_night_and_the_server_are_locked_alike_and_of_one_installation():
+    locks = r"^(?:Protect|Restrict[A-Z]|Private|NoNew|Lock|Capability|Ambient|System).*$"
+    server, night = (set(re.findall(locks, unit.read_text(), re.M)) for unit in UNITS)
+    assert len(server) > 15 and server == night
+    for line in ("User=rxrec", "StateDirectory=rxrec", "EnvironmentFile=/etc/rxrec/environment", "/var/lib/rxrec"):
+        assert all(line in unit.read_text() for unit in UNITS)
 
 
 def test_the_redis_user_of_the_documentation_can_do_what_is_needed_and_no_more(start_redis, tmp_path, tiny_snapshot):

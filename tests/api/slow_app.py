@@ -1,4 +1,4 @@
-"""What the worker's tests serve: an application that does at once what it is asked, so that slowness is the client's."""
+"""What the worker's tests serve: an application that does at once what it is asked; slowness is the client's."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

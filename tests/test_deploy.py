@@ -90,6 +90,24 @@ def test_the_image_has_the_versions_that_were_tested_and_no_others():
     assert not {pin.partition("==")[0] for pin in shipped} & {"pytest", "playwright", "hypothesis", "mypy", "ruff"}
 
 
+def test_what_is_installed_is_whole():
+    """Templates, styles and tables lie beside the code in a checkout, but come into a wheel only where setup.cfg names
+    them: an image without them could run no night and show no page."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    patterns = config["options.package_data"]["*"].split(", ")
+    rooms = [ROOT / name for name in ("recommender", "api", "jobs", "data")]
+    packages = [init.parent for room in rooms for init in room.rglob("__init__.py")]
+    installed = {file for package in packages for pattern in patterns for file in package.glob(pattern)}
+    there = {
+        file
+        for room in rooms
+        for file in room.rglob("*")
+        if file.is_file() and file.suffix != ".py" and "__pycache__" not in file.parts
+    }
+    assert len(there) > 60 and there <= installed, sorted(str(file.relative_to(ROOT)) for file in there - installed)
+
+
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_units_are_sound_and_locked(unit, tmp_path):
     text = unit.read_text()

@@ -77,6 +77,6 @@ def test_what_was_answered_is_in_the_log_whatever_was_killed(tmp_path, tiny_snap
     found = log.verify()
     events = [body["event"] for _, body in log.lines() if "event" in body]
     logged = [event["entity"][1]["what"]["identifier"]["value"] for event in events]
-    print(f"{len(answered)} answers, {found.lines} lines, {found.torn} torn, {killed} workers killed")
-    assert len(answered) > 500 and set(answered) <= set(logged) and len(set(logged)) == len(logged)
+    told = f"{len(answered)} answers, {found.lines} lines, {found.torn} torn, {killed} workers killed"
+    assert len(answered) > 500 and set(answered) <= set(logged) and len(set(logged)) == len(logged), told
     assert len(logged) - len(answered) <= killed * 4  # each killed worker answers four at once

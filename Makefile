@@ -4,6 +4,7 @@ PORT ?= 8000
 PATIENTS ?= 5000
 BY ?= patient
 SIZES ?= 1 5 15
+NIGHTS ?= 100000 300000 1000000
 CYCLONEDX ?= 7.5.0
 HADOLINT ?= 2.15.1
 KUBERNETES_VALIDATE ?= 1.37.0
@@ -13,7 +14,8 @@ READY = .venv/.ready
 APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get install $$*"; exit 1; }; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
 
-.PHONY: run install test test-slow lint lint-deploy bench bench-loaders bench-quality bench-safety lock audit clean
+.PHONY: run install test test-slow lint lint-deploy bench bench-loaders bench-nightly bench-quality bench-safety lock \
+	audit clean
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
@@ -84,6 +86,10 @@ bench: install
 # SIZES: million rows of medications; the table in docs/data-engineers.md is what it saves
 bench-loaders: install
 	.venv/bin/python benchmarks/loaders.py --sizes $(SIZES) --save
+
+# NIGHTS: patients; the table is benchmarks/results/nightly.md
+bench-nightly: install
+	.venv/bin/python benchmarks/nightly.py --patients $(NIGHTS) --save
 
 # BY=hospital: judged by hospitals that were not learned from
 bench-quality: install

@@ -19,6 +19,7 @@ from jobs.nightly import nightly
 from jobs.report import report
 from jobs.rules import rules
 from jobs.sample import sample
+from jobs.secret import secret
 from jobs.serve import serve
 from jobs.versions import rollback, versions
 from jobs.vocabulary import vocabulary
@@ -65,6 +66,7 @@ for command in (
     rules,
     feedback,
     keys,
+    secret,
     audit,
     forget,
     report,

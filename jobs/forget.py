@@ -8,7 +8,6 @@ import sys
 import click
 
 from jobs.console import Console
-from recommender.access.secret import FILE
 from recommender.errors import EngineError
 from recommender.feedback import FeedbackLog
 from recommender.forgotten import Forgotten
@@ -33,7 +32,7 @@ def forget(console: Console, patient: str, yes: bool) -> None:
     if not yes:
         click.confirm("Remove this person for good?", abort=True, err=True)
     settings = console.settings
-    Forgotten(settings.workdir, settings.workdir / (settings.secret or FILE)).add(patient_id)
+    Forgotten(settings.workdir, settings.secret_file).add(patient_id)
     events = FeedbackLog(settings.workdir).forget(patient_id)
     kept = 0
     runs = settings.workdir / "runs"

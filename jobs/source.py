@@ -12,7 +12,6 @@ import click
 
 from jobs.console import Console
 from recommender.access import seal_of
-from recommender.access.secret import FILE as SECRET
 from recommender.forgotten import Forgotten
 from recommender.loaders import SOURCES, load
 from recommender.loaders.recognise import recognise
@@ -48,7 +47,7 @@ class Source:
                 rows=rows_in_work(console.settings.read_memory),
             )
         settings = console.settings
-        records = Forgotten(settings.workdir, settings.workdir / (settings.secret or SECRET)).left_out(records)
+        records = Forgotten(settings.workdir, settings.secret_file).left_out(records)
         log = records.log
         console.say(f"read {sum(log.read.values()):,} rows of {len(log.read)} files, {records.n_patients:,} patients")
         for finding in log.findings:

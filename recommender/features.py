@@ -264,6 +264,23 @@ def chart_rows(
     return sparse.csr_matrix(rows), columns, blocks
 
 
+def rows_over(index: ColumnIndex, records: Records) -> tuple[PatientMatrix, int]:
+    """What is known of each patient at `as_of`, over columns that were made of other records; and how many treatments,
+    conditions and allergies these records tell that have no column there."""
+    rows, columns, blocks = chart_rows(records, now(records), min_patients=1)
+    place = np.array([index.place.get((column.kind, column.code), -1) for column in columns], dtype=np.int32)
+    told = np.zeros(len(columns) + 1, dtype=bool)
+    told[rows.indices] = True
+    plain = next(block.start for block in blocks if block.name == "demographics")
+    at = place[rows.indices]
+    entries = np.append(0, np.cumsum(at >= 0))  # up to each
+    shape = (rows.shape[0], len(index))
+    brought = sparse.csr_matrix((rows.data[at >= 0], at[at >= 0], entries[rows.indptr]), shape=shape, dtype=np.float32)
+    brought.sort_indices()
+    ids = records.patients["patient_id"].to_numpy(dtype=object)
+    return PatientMatrix(brought, index, ids), int((told[:plain] & (place[:plain] < 0)).sum())
+
+
 @dataclass(frozen=True)
 class _Charted:
     """Events that a chart shows at its moment. All (n,): row int64 (the moment), concept_ix int32, weight float32, and

@@ -119,7 +119,7 @@ def top_n(
     scored = model.score(matrix.rows[:1]).shape[1]
     if scored != len(index.targets):  # compiled loops would read beyond the end
         raise EngineError(f"the model scores {scored} treatments, and the matrix has {len(index.targets)}: fit it anew")
-    starts = range(0, matrix.n_patients, BLOCK_ROWS)
+    starts = range(0, max(matrix.n_patients, 1), BLOCK_ROWS)  # nobody has no list, of the right kind
     # a model that is not a plain sum may use BLAS, whose threads must not stand inside others
     threads = 1 if model.summed(matrix.rows[:0]) is None else os.cpu_count() or 1
     found: list[_Lists] = []

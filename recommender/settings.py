@@ -57,6 +57,10 @@ class Settings:
     encrypt_files: bool = False
     client_seconds: int = 20
 
+    @property
+    def secret_file(self) -> Path:
+        return self.workdir / (self.secret or "site.key")
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read RXREC_WORKDIR, REDIS_URL, RXREC_KEY_PREFIX, RXREC_KEEP_VERSIONS, RXREC_READ_MEMORY, RXREC_RULES,

@@ -70,7 +70,7 @@ def seal_of(settings: Settings) -> Seal | None:
     EngineError where the secret cannot be used."""
     if not settings.encrypt_files:
         return None
-    secret = SiteSecret.load(settings.workdir / (settings.secret or FILE))
+    secret = SiteSecret.load(settings.secret_file)
     return Seal(settings.workdir, secret.number, lambda number: secret.derive("files", number))
 
 

@@ -20,7 +20,6 @@ from recommender.offer import Desk
 from recommender.safety.charts import OLDEST
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
-from recommender.snapshot import unpack_entry
 
 SCREEN, LABELS = Screen.load(), Indications.load()
 WORDS = Words()
@@ -40,8 +39,8 @@ def desk(release):
 @pytest.mark.parametrize("model", MODELS, ids=["linear", "popularity", "linear-loose"])
 def test_reasons_add_up_for_every_served_item(ward, model):
     snapshot = ward("v1", model)
-    for patient_id, packed in snapshot.packed():
-        entry = unpack_entry(packed, "v1", patient_id, len(snapshot.release.index), 0)  # as a reader gets it
+    for patient_ix, patient_id in enumerate(snapshot.patient_ids.tolist()):
+        entry = snapshot.entry(patient_ix)
         served = answer(desk(snapshot.release), entry, patient_id, 50)
         for item, shown in zip(served.items, suggestions(served, WORDS), strict=True):
             assert math.fsum(r.contribution for r in item.reasons) == pytest.approx(item.score, abs=1e-5)
@@ -149,8 +148,7 @@ CHANCES = {"depth": 2, "days": 30, "curve": {"scores": [0.0, 0.5], "probabilitie
 
 def test_the_first_therapies_have_a_probability_and_no_other_has(ward):
     release = dataclasses.replace(ward("v1").release, manifest={**ward("v1").release.manifest, "chances": CHANCES})
-    patient_id, packed = next(iter(ward("v1").packed(np.array([5]))))
-    entry = unpack_entry(packed, "v1", patient_id, len(release.index), 0)
+    patient_id, entry = ward("v1").patient_ids[5], ward("v1").entry(5)
     served = answer(desk(release), entry, patient_id, 10)
     # the curve is a straight line of slope 1 up to 0.5
     assert [item.probability for item in served.items[:2]] == [

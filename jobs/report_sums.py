@@ -14,6 +14,7 @@ from recommender.errors import FeedbackUnavailable, UnknownVersion
 from recommender.feedback import FeedbackLog, publishable
 from recommender.formulary import Formulary
 from recommender.offer import Desk
+from recommender.reports.cells import in_words
 from recommender.reports.cohort import Cohort
 from recommender.reports.drift import drift_of, seen
 from recommender.reports.folder import new_folder
@@ -47,7 +48,7 @@ def pharmacy(console: Console, out: Path, version: str | None, n: int) -> None:
         write_pharmacy(folder, told, about_of(desk, Cohort(), datetime.now(UTC)), n)
     counted = {"interactions": len(told.interactions), "duplicates": len(told.duplicates)}
     data = {"folder": str(out), "version": desk.release.version, "patients": told.patients, **counted}
-    console.result(data, f"{out}/pharmacy.html: {told.patients:,} patients")
+    console.result(data, f"{out}/pharmacy.html: {in_words(told.patients)} patients")
 
 
 @click.command()
@@ -79,7 +80,9 @@ def quality(
         about = about_of(desk, Cohort(), datetime.now(UTC))
         write_quality(folder, told, about, "" if since is None else f"{since:%Y-%m-%d}")
     data = {"folder": str(out), "version": release.version, "before": told.before, "patients": told.patients}
-    console.result(data, f"{out}/quality.html: {told.patients:,} patients, compared with {told.before or 'nothing'}")
+    console.result(
+        data, f"{out}/quality.html: {in_words(told.patients)} patients, compared with {told.before or 'nothing'}"
+    )
 
 
 @click.command()

@@ -2,8 +2,8 @@
 not assessed.
 
 A card never guesses. What only the site knows (who answers for it, who paid, what became of patients) comes from the
-site's own file and is marked as the site's word. Figures are those of the manifest and of `rxrec evaluate`, unchanged;
-counts of patients pass `cells.partition`.
+site's own file and is marked as the site's word. Figures are those of the manifest and of `rxrec evaluate`; counts of
+patients pass through `cells.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any, Literal
 from recommender.errors import InputError
 from recommender.features import AGE_BANDS
 from recommender.reports.card_attributes import ASKED, Asked
-from recommender.reports.cells import REST, Cell, about, partition
+from recommender.reports.cells import REST, Cell, in_words, partition
+from recommender.support import in_tens
 
 State = Literal["measured", "stated", "stated by the site", "not assessed"]
 GIVE = "the site gives it in a file: --site"
@@ -189,9 +190,9 @@ def _measured(
     """What is filled from the version's own figures."""
     counts, as_of = manifest.get("counts", {}), str(manifest.get("as_of", ""))[:10]
     what = "synthetic patients" if manifest.get("synthetic") else "patients"
-    patients = f"{counts.get('patients', 0):,}"
+    patients = in_words(in_tens(counts.get("patients", 0)))
     events = ", ".join(
-        f"{counts[f'{table}_events']:,} {words}"
+        f"{in_words(in_tens(counts[f'{table}_events']))} {words}"
         for table, words in (
             ("treatments", "treatments"),
             ("conditions", "conditions"),
@@ -260,7 +261,7 @@ def _external(external: Mapping[str, Any] | None) -> dict[str, Said]:
         how = "give an evaluation on other hospitals or another source: --external FOLDER"
         return dict.fromkeys((*keys, "external_tester"), ("not assessed", f"Not assessed: {how}.", ()))
     first, by = external["first"], external["by"]
-    source = f"{external['source']} export, {external['patients']:,} patients"
+    source = f"{external['source']} export, {in_words(in_tens(external['patients']))} patients"
     figures = [
         Figure(f"{name}@{external['k']}", one["value"], one["low"], one["high"])
         for name, one in external["models"][first].items()
@@ -268,7 +269,7 @@ def _external(external: Mapping[str, Any] | None) -> dict[str, Said]:
     ]
     groups = [row for row in external.get("by_group", ()) if row["metric"] == "ndcg" and row["value"] is not None]
     fair = [
-        Figure(f"{row['attribute']}: {row['group']}", row["value"], row["low"], row["high"], _known(row["patients"]))
+        Figure(f"{row['attribute']}: {row['group']}", row["value"], row["low"], row["high"], _told(row["patients"]))
         for row in groups
     ]
     process = {"hospital": "each hospital was judged by models that had learned from the others"}.get(
@@ -291,7 +292,7 @@ def _external(external: Mapping[str, Any] | None) -> dict[str, Said]:
 
 
 def _quality(quality: Mapping[str, Any]) -> list[Figure]:
-    patients = f"{quality['patients']:,}"
+    patients = _told(quality["patients"])
     base = quality.get("baseline")
     found = [Figure(quality["metric"], quality["value"], quality["low"], quality["high"], patients)]
     if base:
@@ -305,7 +306,7 @@ def _more(evaluation: Mapping[str, Any] | None) -> list[Figure]:
     if evaluation is None:
         return []
     wanted = {"recall": "recall", "precision": "precision", "hit_rate": "lists with at least one hit"}
-    patients = f"{evaluation['patients']:,}"
+    patients = _told(evaluation["patients"])
     return [
         Figure(f"{wanted[name]} at {evaluation['k']}, rxrec evaluate", one["value"], one["low"], one["high"], patients)
         for name, one in evaluation["models"][evaluation["first"]].items()
@@ -314,21 +315,10 @@ def _more(evaluation: Mapping[str, Any] | None) -> list[Figure]:
 
 
 def _group_figures(quality: Mapping[str, Any]) -> list[Figure]:
-    """Groups of one attribute divide the patients, so their counts are told together or not; but for ages, of which a
-    patient who was asked about at several visits may have two."""
-    found = []
-    for attribute in dict.fromkeys(row["attribute"] for row in quality["groups"]):
-        rows = [row for row in quality["groups"] if row["attribute"] == attribute]
-        counts, total = {row["group"]: row["patients"] for row in rows}, quality["patients"]
-        if attribute == "age" or sum(counts.values()) > total:
-            cells = {group: about(count, total) for group, count in counts.items()}
-        else:
-            cells = partition(counts, total)
-        found += [
-            Figure(f"{attribute}: {row['group']}", row["value"], row["low"], row["high"], cells[row["group"]].text)
-            for row in rows
-        ]
-    return found
+    return [
+        Figure(f"{row['attribute']}: {row['group']}", row["value"], row["low"], row["high"], _told(row["patients"]))
+        for row in quality["groups"]
+    ]
 
 
 def _groups(manifest: Mapping[str, Any]) -> list[Groups]:
@@ -361,5 +351,6 @@ def _band(place: int) -> str:
     return f"under {high}" if low == 0 else f"{low} to {high - 1}"
 
 
-def _known(count: int | None) -> str:
-    return "hidden" if count is None else f"{count:,}"
+def _told(count: int | None) -> str:
+    """Of patients that a figure is of: of groups, never as parts of a known whole, so that no rest follows."""
+    return "hidden" if count is None else in_words(in_tens(count))

@@ -2,7 +2,9 @@
 
 A distribution is compared by its population stability index, as the gate does it (`gate.stability`): up to 0.1 it is
 steady, up to 0.25 worth watching, beyond that another one (Siddiqi 2006), and never another one for what chance gives
-in so few patients. Shares and counts of patients are told as `cells.about` tells them.
+in so few patients. Categories of fewer than 11 patients are counted with others and indices told to the hundredth: an
+index to its last digit is a formula of two small numbers, which who knows the others can try out. Shares and counts of
+patients are told by the rules at the top of `cells.py`.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from recommender.features import AGE_BANDS
 from recommender.feedback import FeedbackEvent, publishable, summarise
 from recommender.gate import MAX_INDEX, MIN_CELL, stability
 from recommender.records import THERAPIES
-from recommender.reports.cells import Cell, about
+from recommender.reports.cells import Cell, about, feedback_told
 from recommender.reports.patient_page import plain
 from recommender.snapshot import Entry, Release
+from recommender.support import in_tens
 
 WATCH = 0.1
 BINS = 10
@@ -54,7 +57,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Index:
-    """One distribution. limit: the index from which on it is another one."""
+    """One distribution, to the hundredth. limit: the index from which on it is another one."""
 
     name: str
     index: float
@@ -73,8 +76,9 @@ class Moved:
 
 @dataclass(frozen=True)
 class Drift:
-    """new_codes, gone_codes: block -> how many the one version knows and the other does not; with_new: patients who
-    have the most frequent new one. feedback: of suggestions of each version, as `feedback.publishable` tells it."""
+    """patients: to the ten. new_codes, gone_codes: block -> how many the one version knows and the other does not;
+    with_new: patients who have the most frequent new one. feedback: of suggestions of each version, as `feedback_told`
+    tells it."""
 
     version: str
     before: str
@@ -138,7 +142,7 @@ def drift_of(release: Release, now: Seen, earlier: Release, then: Seen, events: 
     return Drift(
         version=release.version,
         before=earlier.version,
-        patients=now.patients,
+        patients=in_tens(now.patients),
         indices=tuple(_indices(now, then)),
         new_codes={name: len(found) for name, found in new.items()},
         gone_codes={name: len(found) for name, found in gone.items()},
@@ -149,7 +153,7 @@ def drift_of(release: Release, now: Seen, earlier: Release, then: Seen, events: 
         ),
         prevalence=tuple(_moved(release, now, then)),
         feedback={
-            one.version: publishable(summarise([event for event in events if event.version == one.version]))
+            one.version: feedback_told(publishable(summarise([e for e in events if e.version == one.version])))
             for one in (release, earlier)
         },
     )
@@ -170,7 +174,8 @@ def _indices(now: Seen, then: Seen) -> list[Index]:
         if len(mine) and len(theirs):
             pairs[name] = binned(mine, theirs)
     found = stability(*({name: {"": 0, **pair[side]} for name, pair in pairs.items()} for side in (0, 1)))
-    return [Index(name, one["index"], one["limit"], _state(one)) for name, one in found.items()]
+    blunt = {name: {part: round(value, 2) for part, value in one.items()} for name, one in found.items()}
+    return [Index(name, one["index"], one["limit"], _state(one)) for name, one in blunt.items()]
 
 
 def folded(counts: Mapping[str, int]) -> dict[str, int]:
@@ -180,9 +185,12 @@ def folded(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _both(now: Mapping[str, int], then: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
-    """With all categories of either side."""
-    codes = sorted({*now, *then})
-    mine, theirs = ({code: side.get(code, 0) for code in codes} for side in (now, then))
+    """With all categories of either side; those of 1 to 10 patients in one of the two count with the largest."""
+    codes = sorted({*now, *then}, key=lambda code: (-now.get(code, 0) - then.get(code, 0), code))
+    told = [code for code in codes if not any(0 < side.get(code, 0) < MIN_CELL for side in (now, then))] or codes[:1]
+    mine, theirs = ({code: side.get(code, 0) for code in told} for side in (now, then))
+    for side, counts in ((mine, now), (theirs, then)):
+        side[told[0]] += sum(counts.values()) - sum(side.values())
     return mine, theirs
 
 

@@ -8,6 +8,7 @@ from typing import IO
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from recommender.reports.cells import in_words
 from recommender.reports.patient_page import PatientPage, Suggested, Unchecked
 from recommender.reports.tables import About
 
@@ -49,13 +50,15 @@ SAYS = {"severity": SEVERITY, "chance": chance, "beside": beside_the_name, "beca
 
 @cache
 def templates() -> Environment:
-    return Environment(
+    found = Environment(
         loader=PackageLoader("recommender.reports"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    found.globals["in_words"] = in_words
+    return found
 
 
 class HtmlWriter:

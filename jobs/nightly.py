@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,13 @@ from jobs.assessing import Night, assess, load_night, save_night
 from jobs.console import Console
 from jobs.feedback import heard, night_in_words
 from jobs.kinds import kinds_option
+from jobs.night_reports import Wanted, failures_in_words, write_card_of_refused, write_reports
+from jobs.night_reports import in_words as reports_in_words
+from jobs.night_reports import options as report_options
 from jobs.source import Source, source_options
 from jobs.stages import Events, Form, Kept, Run, fingerprint, sha256_of
 from recommender.access.secret import FILE as SECRET
-from recommender.errors import EngineError, GateRefused, NothingPublished, StoreCorrupt
+from recommender.errors import EngineError, GateRefused, NothingPublished, ReportsFailed, StoreCorrupt
 from recommender.features import PatientMatrix, build_matrix
 from recommender.feedback import HOW, OFF
 from recommender.forgotten import Forgotten
@@ -33,8 +36,6 @@ from recommender.gate import compared, coverage_of, inputs_of
 from recommender.models import MODELS
 from recommender.pipeline import make_snapshot
 from recommender.records import THERAPIES, TREATMENT_KINDS, Records
-from recommender.reports.card import card_of
-from recommender.reports.card_page import write_card
 from recommender.run_files import (
     load_matrix,
     load_records,
@@ -89,6 +90,7 @@ EXAMPLES = 8  # synthetic patients offered on the start page of the demo
     type=click.Path(path_type=Path, dir_okay=False),
     help="Append a JSON line for each stage and its progress, for a program that watches.",
 )
+@report_options
 @kinds_option("default: all kinds; quality is then measured on drugs, procedures and care plans")
 @click.pass_obj
 def nightly(
@@ -100,14 +102,17 @@ def nightly(
     kinds: tuple[str, ...],
     resume: bool,
     events_file: Path | None,
+    reports: str,
+    lists: Path | None,
+    site: Path | None,
 ) -> None:
-    """Run a night: read, fit, score, compare, publish, switch over.
+    """Run a night: read, fit, score, compare, publish, switch over, write reports.
 
     What was published before stays in service until the new version is whole, and stays as it is when anything fails,
     and when the new version is worse in what it was compared by.
     """
     os.umask(0o077)  # what this run writes is readable by its owner only
-    workdir, asked = console.settings.workdir, _asked()
+    workdir, asked, wanted = console.settings.workdir, _asked(), Wanted.of(reports, lists, site)
     events = Events(events_file)
     try:
         run = Run.resumed(workdir / "runs", asked, events) if resume else None
@@ -118,9 +123,10 @@ def nightly(
             elif resume:
                 console.say("there is no such run to take up: a new one begins")
             told = Telling(console.settings, console.quiet, console.as_json, events)
-            summary = _night(told, source, Asked(name, gate, how, kinds, asked), run, stack)
+            summary = _night(told, source, Asked(name, gate, how, kinds, asked, wanted), run, stack)
         console.result(summary, _in_words(summary))
-        events.tell("run", state="done", exit_code=0)
+        failed = bool(summary["reports"]["failed"])
+        events.tell("run", state="done", exit_code=ReportsFailed.exit_code if failed else 0)
     except EngineError as error:
         events.tell("run", state="failed", error=type(error).__name__, message=str(error), exit_code=error.exit_code)
         raise
@@ -129,6 +135,10 @@ def nightly(
         raise
     finally:
         events.close()
+    if failed:  # the result was told: to raise would print a second one
+        if not console.as_json:
+            click.echo(f"rxrec: {failures_in_words(summary['reports'])}", err=True)
+        click.get_current_context().exit(ReportsFailed.exit_code)
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,7 @@ class Asked:
     feedback: str
     kinds: tuple[str, ...]
     digest: str
+    wanted: Wanted
 
 
 @dataclass(frozen=True)
@@ -227,6 +238,7 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
     _write_run(run.folder, release, records.value)
     if verdict.reasons and asked.gate == "on":
         run.end("refused")
+        write_card_of_refused(console, events, run, release, asked.wanted)
         raise GateRefused(
             f"not published, version {verdict.served} stays in service: {'; '.join(verdict.reasons)}. Everything "
             f"measured is in {run.folder}/gate.json; `--gate warn` publishes all the same"
@@ -241,6 +253,7 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
         store.activate(release.version)
     run.add("publish", cost)
     run.end("published")
+    written = write_reports(console, events, run, store, asked.wanted, screen)
     return {
         "version": release.version,
         "run": str(run.folder),
@@ -250,6 +263,7 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
         "quality": night.value.quality,
         "gate": verdict.as_dict(),
         "feedback": told,
+        "reports": asdict(written),
         "seconds": run.costs(),
     }
 
@@ -274,15 +288,13 @@ def _examples(matrix: PatientMatrix) -> list[str]:
 
 
 def _write_run(run: Path, release: Release, records: Records) -> None:
-    """`runs/{version}/`: the release as it is published, the account of every row, the gate's, and the card."""
+    """`runs/{version}/`: the release as it is published, the account of every row, and the gate's."""
     for name, asset in pack_release(release).items():
         file = run / "release" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(asset)
     (run / "ingest.json").write_text(json.dumps(records.log.as_dict(), indent=2))
     (run / "gate.json").write_text(json.dumps(release.manifest["gate"], indent=2))
-    (run / "card").mkdir(exist_ok=True)
-    write_card(run / "card", card_of(release.version, release.manifest))
 
 
 def _screened(safety: dict[str, Any]) -> str:
@@ -308,5 +320,6 @@ def _in_words(summary: dict[str, Any]) -> str:
         f"{counts['suggestable']:,} treatments that can be suggested\n"
         f"model {chosen['model']['name']}: {chosen['why']}\n{judged}\n"
         f"compared with {gate['compared_with']}{worse}\n{timed}\n"
-        f"{_screened(summary['safety'])}\n{night_in_words(summary['feedback'])}"
+        f"{_screened(summary['safety'])}\n{night_in_words(summary['feedback'])}\n"
+        f"{reports_in_words(summary['reports'])}"
     )

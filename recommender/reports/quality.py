@@ -122,12 +122,16 @@ def _changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[Change]:
             shown, told = (in_words(pair[0]), in_words(pair[1])), all(pair)
         else:
             shown, told = (f"{pair[0]:,}", f"{pair[1]:,}"), True
-        found.append(Change(words, *shown, f"{pair[0] - pair[1]:+,}" if told else ""))
+        found.append(Change(words, *shown, _difference(*pair) if told else ""))
     mine, theirs = now.get("quality", {}), then.get("quality", {})
     if "value" in mine and "value" in theirs:
         words = f"{mine['metric']} (95% interval)"
         found.append(Change(words, _interval(mine), _interval(theirs), f"{mine['value'] - theirs['value']:+.3f}"))
     return found
+
+
+def _difference(now: int, before: int) -> str:
+    return f"{now - before:+,}" if now != before else "0"
 
 
 def _rules(found: Tally, feedback: Mapping[str, Any]) -> list[RuleBurden]:

@@ -208,7 +208,7 @@ def test_every_plot_escapes_shortens_and_says_its_title(name):
 
 def test_every_night_leaves_its_card(hospital):
     for one in hospital.store.versions():
-        folder = hospital.settings.workdir / "runs" / one.version / "card"
+        folder = hospital.settings.workdir / "runs" / one.version / "reports" / "card"
         written = json.loads((folder / "card.json").read_text())
         assert written["version"] == one.version
         assert len(written["attributes"]) == 31

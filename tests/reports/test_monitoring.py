@@ -73,12 +73,12 @@ def test_indices_are_those_of_the_formula(two, drift):
     (_, now), (_, then) = two
     found = {one.name: one for one in drift.indices}
     for name in BLOCKS:
-        assert found[name].index == pytest.approx(index_of(common(now.codes[name]), common(then.codes[name]), 10))
-    assert found["sex"].index == pytest.approx(index_of(now.sexes, then.sexes), abs=1e-3)
-    assert found["age"].index == pytest.approx(index_of(now.ages, then.ages), abs=1e-3)
+        assert found[name].index == round(index_of(common(now.codes[name]), common(then.codes[name]), 10), 2)
+    assert found["sex"].index == pytest.approx(index_of(now.sexes, then.sexes), abs=0.006)
+    assert found["age"].index == pytest.approx(index_of(now.ages, then.ages), abs=0.02)  # bands of a few count together
     edges = np.quantile(then.best, np.arange(1, 10) / 10)
     counts = [Counter(str(sum(edge <= value for edge in edges)) for value in side.best) for side in (now, then)]
-    assert found["score of the first suggestion"].index == pytest.approx(index_of(*counts), abs=1e-3)
+    assert found["score of the first suggestion"].index == pytest.approx(index_of(*counts), abs=0.006)
 
 
 def test_two_samples_of_one_hospital_have_not_drifted(drift):
@@ -127,7 +127,7 @@ def test_acceptance_is_told_by_version(two):
         for n in range(count)
     ]
     told = drift_of(release, now, earlier, then, events).feedback
-    assert told[release.version]["outcomes"]["accepted"] == 12
+    assert told[release.version]["outcomes"]["accepted"] == "about 20"  # 11 to 24
     assert told[earlier.version]["outcomes"]["accepted"] == "<11"
 
 
@@ -149,7 +149,7 @@ def test_the_commands_write_pages_json_and_gauges(hospital, tmp_path, drift):
     assert [one["state"] for one in written] == ["served", "published"]
     for one in written:
         manifest = hospital.store.release(one["version"]).manifest
-        assert one["quality"]["value"] == manifest["quality"]["value"]
+        assert one["quality"]["value"] == pytest.approx(manifest["quality"]["value"], abs=5e-4)
         assert one["patients"] == 400
         assert f"{manifest['quality']['value']:.3f}" in (tmp_path / "history" / "history.html").read_text()
 

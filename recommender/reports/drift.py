@@ -2,9 +2,9 @@
 
 A distribution is compared by its population stability index, as the gate does it (`gate.stability`): up to 0.1 it is
 steady, up to 0.25 worth watching, beyond that another one (Siddiqi 2006), and never another one for what chance gives
-in so few patients. Categories of fewer than 11 patients are counted with others and indices told to the hundredth: an
-index to its last digit is a formula of two small numbers, which who knows the others can try out. Shares and counts of
-patients are told by the rules at the top of `cells.py`.
+in so few patients. No number of fewer than 11 patients goes into an index, and indices are told to the hundredth: who
+knows the larger numbers could try out which small ones give it. Shares and counts of patients are told by the rules at
+the top of `cells.py`.
 """
 
 from __future__ import annotations
@@ -181,16 +181,15 @@ def _indices(now: Seen, then: Seen) -> list[Index]:
 def folded(counts: Mapping[str, int]) -> dict[str, int]:
     """What fewer than 11 patients have, together under "": one by one, rare codes come and go by chance."""
     told = {code: count for code, count in counts.items() if count >= MIN_CELL}
-    return {**told, "": sum(counts.values()) - sum(told.values())}
+    others = sum(counts.values()) - sum(told.values())
+    return {**told, "": others if others >= MIN_CELL else 0}
 
 
 def _both(now: Mapping[str, int], then: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
-    """With all categories of either side; those of 1 to 10 patients in one of the two count with the largest."""
-    codes = sorted({*now, *then}, key=lambda code: (-now.get(code, 0) - then.get(code, 0), code))
-    told = [code for code in codes if not any(0 < side.get(code, 0) < MIN_CELL for side in (now, then))] or codes[:1]
-    mine, theirs = ({code: side.get(code, 0) for code in told} for side in (now, then))
-    for side, counts in ((mine, now), (theirs, then)):
-        side[told[0]] += sum(counts.values()) - sum(side.values())
+    """With all categories of either side but those of 1 to 10 patients in one of the two."""
+    few = {code for side in (now, then) for code, count in side.items() if 0 < count < MIN_CELL}
+    codes = sorted({*now, *then} - few)
+    mine, theirs = ({code: side.get(code, 0) for code in codes} for side in (now, then))
     return mine, theirs
 
 

@@ -23,6 +23,7 @@ GIVE = "the site gives it in a file: --site"
 NOT_INPUTS = (
     "race, ethnicity, language, sexual orientation, gender identity, social determinants, health status surveys"
 )
+DEMOGRAPHIC = ("sex", "age", *NOT_INPUTS.split(", "))  # (b)(11)(iv)(A)(5) to (13)
 NAMES = {"F": "female", "M": "male", "": REST}
 
 
@@ -150,7 +151,8 @@ def _stated(manifest: Mapping[str, Any]) -> dict[str, Said]:
         ),
         "known_risks": (
             f"It repeats the habits and gaps of this hospital. Rare drugs are hardly ever suggested. {screened} Lists "
-            "are as old as the data. People trust lists too much; warnings are overridden out of habit."
+            "are as old as the data. People trust lists too much; warnings are overridden out of habit. Unsuitable "
+            "settings: emergencies, and any hospital but the one that it learned from."
         ),
         "demographic_inputs": f"Age band and sex are inputs. Not inputs: {NOT_INPUTS}.",
         "fairness_approach": (
@@ -159,16 +161,17 @@ def _stated(manifest: Mapping[str, Any]) -> dict[str, Said]:
         ),
         "validity_monitoring": (
             "At every run: quality on patients who were not learned from, and compared with the version being served; "
-            "a version that is worse is not published. `rxrec report drift` compares inputs, scores and acceptance."
+            "a version that is worse is not published, and inputs, scores and acceptance are compared with the version "
+            "before. How often runs are, the site's schedule says."
         ),
         "fairness_monitoring": (
             "At every run: a version in which a group falls further behind the best one than its interval allows is "
-            "not published."
+            "not published. How often runs are, the site's schedule says."
         ),
         "update": "Learned anew from the whole export at every run; how often that is, the site's schedule says.",
         "correction": (
-            "A version found worse is not published; `rxrec rollback` serves the one before at once; single safety "
-            "rules can be switched off or added without a new version."
+            "At every run a version found worse is not published; `rxrec rollback` serves the one before at once; "
+            "single safety rules can be switched off or added without a new version."
         ),
     }  # fmt: skip
     stated: dict[str, Said] = {key: ("stated", text, ()) for key, text in said.items()}
@@ -201,6 +204,7 @@ def _measured(
         if f"{table}_events" in counts
     )
     told = ", ".join(group.attribute for group in groups)
+    uncounted = [name for name in DEMOGRAPHIC if name not in {group.attribute for group in groups}]
     quality = manifest.get("quality", {})
     local: Said
     same: Said
@@ -233,7 +237,7 @@ def _measured(
             (),
         ),
         "representativeness": (
-            ("measured", f"Counted by {told}: see the table.", ())
+            ("measured", f"Counted by {told}: see the table. Not assessed: {', '.join(uncounted)}.", ())
             if told
             else ("not assessed", "Not assessed: this version counted no groups.", ())
         ),
@@ -272,6 +276,7 @@ def _external(external: Mapping[str, Any] | None) -> dict[str, Said]:
         Figure(f"{row['attribute']}: {row['group']}", row["value"], row["low"], row["high"], _told(row["patients"]))
         for row in groups
     ]
+    left = [name for name in DEMOGRAPHIC if name not in {row["attribute"] for row in groups}]
     process = {"hospital": "each hospital was judged by models that had learned from the others"}.get(
         by, f"judged by {'other patients' if by == 'patient' else 'later days'} of another export"
     )
@@ -279,7 +284,7 @@ def _external(external: Mapping[str, Any] | None) -> dict[str, Said]:
         "external_source": ("measured", f"{source}; {process}.", ()),
         "external_tester": ("not assessed", f"Not assessed: who ran `rxrec evaluate`; {GIVE}.", ()),
         "external_representativeness": (
-            ("measured", "Groups and their sizes stand beside their figures.", fair)
+            ("measured", f"Groups and their sizes stand beside their figures. Not assessed: {', '.join(left)}.", fair)
             if fair
             else ("not assessed", "Not assessed: no group of that export was large enough.", ())
         ),

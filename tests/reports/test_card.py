@@ -59,6 +59,15 @@ def test_every_attribute_is_filled_or_plainly_not_assessed(manifest):
     }
 
 
+def test_what_was_not_counted_of_those_it_should_represent_is_said(manifest):
+    """(b)(11)(iv)(A)(5) to (13)."""
+    text = by_key(card_of("v", manifest))["representativeness"].text
+    assert text == (
+        "Counted by sex, age, race: see the table. Not assessed: ethnicity, language, sexual orientation, gender "
+        "identity, social determinants, health status surveys."
+    )
+
+
 def test_a_version_that_tells_nothing_claims_nothing():
     card = by_key(card_of("v", {}))
     for key in ("validity_same", "validity_local", "fairness_same", "fairness_local", "representativeness"):

@@ -9,9 +9,10 @@ the top of `cells.py`.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +30,15 @@ WATCH = 0.1
 BINS = 10
 MOST_MOVED = 15
 BLOCKS = {"treatments": "treatments", "conditions": "conditions", "allergies": "allergies"}
+SIZES = (
+    1,
+    2,
+    3,
+    5,
+    9,
+    17,
+)  # lower edges: how many a patient has; half of a file that is missing moves no shares of codes
+MOST_NEW = 5
 State = Literal["steady", "watch", "changed"]
 MISSING = {
     "age": "no age",
@@ -42,8 +52,9 @@ MISSING = {
 
 @dataclass(frozen=True)
 class Seen:
-    """What was counted of one version. codes: block -> (code of a column -> patients); scores: of the first suggestion
-    and the tenth of each patient who has so many."""
+    """What was counted of one version. codes: block -> (code of a column -> patients); sizes: block, or "measurements"
+    -> (place among SIZES -> patients who have so many); scores: of the first suggestion and the tenth of each patient
+    who has so many."""
 
     patients: int
     codes: Mapping[str, Mapping[str, int]]
@@ -53,6 +64,7 @@ class Seen:
     missing: Mapping[str, int]
     best: np.ndarray
     tenth: np.ndarray
+    sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,8 +89,8 @@ class Moved:
 @dataclass(frozen=True)
 class Drift:
     """patients: to the ten. new_codes, gone_codes: block -> how many the one version knows and the other does not;
-    with_new: patients who have the most frequent new one. feedback: of suggestions of each version, as `feedback_told`
-    tells it."""
+    with_new: patients who have the most frequent new one; new_named: the most frequent ones. feedback: of suggestions
+    of each version, as `feedback_told` tells it."""
 
     version: str
     before: str
@@ -87,6 +99,7 @@ class Drift:
     new_codes: Mapping[str, int]
     gone_codes: Mapping[str, int]
     with_new: Cell
+    new_named: tuple[Moved, ...]
     missing: tuple[Moved, ...]
     prevalence: tuple[Moved, ...]
     feedback: Mapping[str, Mapping[str, Any]]
@@ -107,6 +120,7 @@ def seen(
     therapy[index.targets_of(THERAPIES)] = True
     observed = np.array([concept.kind == "observation" for concept in release.known.concepts], dtype=bool)
     ages, sexes, first, missing = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    sizes = {name: Counter[str]() for name in (*BLOCKS, "measurements")}
     best, tenth, patients = [], [], 0
     for _, entry in entries:
         patients += 1
@@ -120,25 +134,35 @@ def seen(
         first[index.columns[columns[0]].code if len(columns) else "none"] += 1
         best += scores[:1].tolist()
         tenth += scores[9:10].tolist()
-        blocks = {block_of.get(ix) for ix in entry.row_columns.tolist()}
+        blocks = Counter(block_of.get(ix, "") for ix in entry.row_columns.tolist())
         missing["age"] += band == "unknown"
         missing["sex"] += entry.chart.sex == "unknown"
-        missing["measured"] += not observed[entry.chart.concept].any()
+        measured = int(observed[entry.chart.concept].sum())
+        missing["measured"] += not measured
+        sizes["measurements"][_size(measured)] += 1
         for name in BLOCKS:
             missing[name] += name not in blocks
+            sizes[name][_size(blocks[name])] += 1
         progress(1)
     codes: dict[str, dict[str, int]] = {name: {} for name in BLOCKS}
     for ix, name in block_of.items():
         if having[ix]:
             codes[name][f"{index.columns[ix].kind} {index.columns[ix].code}"] = int(having[ix])
-    scores = (np.array(values, dtype=np.float64) for values in (best, tenth))
-    return Seen(patients, codes, ages, sexes, first, missing, *scores)
+    first_scores, tenth_scores = (np.array(values, dtype=np.float64) for values in (best, tenth))
+    return Seen(patients, codes, ages, sexes, first, missing, first_scores, tenth_scores, sizes)
+
+
+def _size(count: int) -> str:
+    return str(bisect_right(SIZES, count))
 
 
 def drift_of(release: Release, now: Seen, earlier: Release, then: Seen, events: Sequence[FeedbackEvent] = ()) -> Drift:
     new = {name: _only(now.codes[name], then.codes[name]) for name in BLOCKS}
     gone = {name: _only(then.codes[name], now.codes[name]) for name in BLOCKS}
+    newest = {code: about(now.codes[name][code], now.patients) for name in BLOCKS for code in new[name]}
     with_new = max((now.codes[name][code] for name in BLOCKS for code in new[name]), default=0)
+    names, nobody = _names(release), about(0, then.patients)
+    named = [Moved(names.get(code, code), cell, nobody) for code, cell in newest.items() if not cell.hidden]
     return Drift(
         version=release.version,
         before=earlier.version,
@@ -147,6 +171,7 @@ def drift_of(release: Release, now: Seen, earlier: Release, then: Seen, events: 
         new_codes={name: len(found) for name, found in new.items()},
         gone_codes={name: len(found) for name, found in gone.items()},
         with_new=about(with_new, now.patients),
+        new_named=tuple(sorted(named, key=lambda one: (-one.now.number, one.words))[:MOST_NEW]),
         missing=tuple(
             Moved(words, about(now.missing[name], now.patients), about(then.missing[name], then.patients))
             for name, words in MISSING.items()
@@ -167,6 +192,8 @@ def _indices(now: Seen, then: Seen) -> list[Index]:
     of_codes = {name: (folded(now.codes[name]), folded(then.codes[name])) for name in BLOCKS}
     of_codes["first suggestion"] = folded(now.first), folded(then.first)
     pairs = {**of_codes, "age": _both(now.ages, then.ages), "sex": _both(now.sexes, then.sexes)}
+    for name in now.sizes.keys() & then.sizes.keys():
+        pairs[f"{name} a patient"] = _both(now.sizes[name], then.sizes[name])
     for name, mine, theirs in (
         ("score of the first suggestion", now.best, then.best),
         ("score of the tenth suggestion", now.tenth, then.tenth),
@@ -208,10 +235,13 @@ def _state(one: Mapping[str, float]) -> State:
     return "watch" if one["index"] > max(WATCH, one["limit"] - MAX_INDEX + WATCH) else "steady"
 
 
+def _names(release: Release) -> dict[str, str]:
+    return {f"{column.kind} {column.code}": plain(column) for column in release.index.columns}
+
+
 def _moved(release: Release, now: Seen, then: Seen) -> list[Moved]:
     """Treatments and conditions whose share of patients moved most, of those told in both versions."""
-    names = {f"{column.kind} {column.code}": plain(column) for column in release.index.columns}
-    found = []
+    names, found = _names(release), []
     for block in ("treatments", "conditions"):
         for code in now.codes[block].keys() & then.codes[block].keys():
             cells = about(now.codes[block][code], now.patients), about(then.codes[block][code], then.patients)

@@ -101,8 +101,25 @@ def test_what_has_changed_is_found(two):
     told = drift_of(release, shifted(now, codes=codes), earlier, then)
     assert "treatments" in told.changed
     assert told.new_codes["treatments"] > 100
+    assert [one.now.number for one in told.new_named] == sorted(
+        (one.now.number for one in told.new_named), reverse=True
+    )
+    assert len(told.new_named) == 5
+    assert told.new_named[0].now == told.with_new
     most = max(count for code, count in renamed.items() if code not in then.codes["treatments"])
     assert told.with_new == about(most, 400)
+
+
+def test_half_of_the_conditions_missing_is_found_though_their_shares_are_the_same(hospital, two):
+    """Every second condition of each chart is gone: the mix of codes stays, and only how many a patient has tells."""
+    (release, now), _ = two
+    conditions = {ix for ix, column in enumerate(release.index.columns) if column.kind == "condition"}
+    of_each = [sum(ix in conditions for ix in entry.row_columns.tolist()) for entry in hospital.entries.values()]
+    edges = (1, 2, 3, 5, 9, 17)
+    assert now.sizes["conditions"] == Counter(str(sum(count >= edge for edge in edges)) for count in of_each)
+    halved = Counter(str(sum(count // 2 >= edge for edge in edges)) for count in of_each)
+    told = drift_of(release, shifted(now, sizes={**now.sizes, "conditions": halved}), release, now)
+    assert told.changed == ("conditions a patient",)
 
 
 def test_missing_and_moved_shares_are_told_in_steps(two, drift):

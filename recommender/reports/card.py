@@ -320,9 +320,17 @@ def _more(evaluation: Mapping[str, Any] | None) -> list[Figure]:
 
 
 def _group_figures(quality: Mapping[str, Any]) -> list[Figure]:
+    rows = quality["groups"]
     return [
-        Figure(f"{row['attribute']}: {row['group']}", row["value"], row["low"], row["high"], _told(row["patients"]))
-        for row in quality["groups"]
+        *(
+            Figure(f"{row['attribute']}: {row['group']}", row["value"], row["low"], row["high"], _told(row["patients"]))
+            for row in rows
+        ),
+        *(
+            Figure(f"{row['attribute']}: {row['group']}, behind the best", row["gap"], row["gap_low"], row["gap_high"])
+            for row in rows
+            if row["gap"] is not None
+        ),
     ]
 
 

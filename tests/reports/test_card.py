@@ -84,7 +84,10 @@ def test_figures_are_those_of_the_version(manifest):
         *(quality[name] for name in ("value", "low", "high")),
     )
     told = {figure.name: figure.value for figure in card["fairness_same"].figures}
-    assert told == {f"{row['attribute']}: {row['group']}": row["value"] for row in quality["groups"]}
+    rows = {f"{row['attribute']}: {row['group']}": row for row in quality["groups"]}
+    behind = {f"{name}, behind the best": row["gap"] for name, row in rows.items() if row["gap"] is not None}
+    assert behind
+    assert told == {name: row["value"] for name, row in rows.items()} | behind
 
 
 def test_groups_are_counted_as_the_export_has_them(hospital, manifest):

@@ -29,6 +29,7 @@ from recommender.moments import MISSING
 from recommender.ranking import TopN
 from recommender.records import Records
 from recommender.snapshot import Release
+from recommender.support import in_tens
 
 MAX_FALL = 0.2  # share that may be lost of patients, events, catalogue or lists between two nights
 MAX_INDEX = 0.25  # population stability index from which on a distribution counts as another (Siddiqi 2006)
@@ -46,14 +47,18 @@ SMALLEST_SHARE = 1e-4  # keeps the logarithm of an empty category finite
 
 
 def quality_of(evaluation: Evaluation, model: str, baseline: str, records: Records) -> dict[str, Any]:
-    """NDCG of the model beside the baseline's, and of each group of patients that is large enough to be told."""
+    """NDCG of the model beside the baseline's, and of each group of patients that is large enough to be told.
+
+    Patients to the ten: from all and the groups that are told would follow how many are left.
+    """
     of = groups(evaluation, records)
     table = by_group(evaluation, of[[name for name in ATTRIBUTES if name in of]], model, [MAIN])
-    told = table.dropna(subset="value")[["attribute", "group", "patients", "value", "low", "high", *GAP]]
+    told = table.dropna(subset="value")[["attribute", "group", "patients", "value", "low", "high", *GAP]].copy()
+    told["patients"] = [in_tens(count) for count in told["patients"]]
     return {
         "metric": f"NDCG@{K}",
         "protocol": evaluation.trial.said,
-        "patients": len(np.unique(evaluation.person)),
+        "patients": in_tens(len(np.unique(evaluation.person))),
         **asdict(evaluation.summary(model)[MAIN]),
         "baseline": {"model": baseline, **asdict(evaluation.summary(baseline)[MAIN])},
         "groups": told.astype(object).where(told.notna(), None).to_dict("records"),
@@ -184,7 +189,10 @@ def _falls(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]:
         for name, words in names.items():
             now, then = new.get(part, {}).get(name), old.get(part, {}).get(name)
             if now is not None and then is not None and then >= MIN_CELL and now < (1 - MAX_FALL) * then:
-                yield f"{words}: {now:,}, {1 - now / then:.0%} fewer than the {then:,} of the served version"
+                if name.startswith("patients") or now < MIN_CELL:
+                    now, then = in_tens(now), in_tens(then)
+                few = f"{now:,}, {1 - now / then:.0%} fewer" if now else f"fewer than {MIN_CELL}, far fewer"
+                yield f"{words}: {few} than the {then:,} of the served version"
 
 
 def _jumps(indices: Mapping[str, Mapping[str, float]]) -> Iterator[str]:

@@ -14,8 +14,8 @@ READY = .venv/.ready
 APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get install $$*"; exit 1; }; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
 
-.PHONY: run install test test-slow lint lint-deploy bench bench-loaders bench-nightly bench-quality bench-safety lock \
-	audit clean
+.PHONY: run install test test-slow lint lint-deploy bench bench-loaders bench-nightly bench-quality bench-risk bench-safety \
+	lock audit clean
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
@@ -94,6 +94,10 @@ bench-nightly: install
 # BY=hospital: judged by hospitals that were not learned from
 bench-quality: install
 	.venv/bin/python benchmarks/quality.py --by $(BY)
+
+# how well the risk models foresee hospital deaths of real patients
+bench-risk: install
+	.venv/bin/python benchmarks/risk.py
 
 # what the safety screen takes out of the lists of real patients, and what that costs
 bench-safety: install

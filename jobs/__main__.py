@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from jobs.audit import audit
+from jobs.conditions import conditions
 from jobs.console import Console, Group
 from jobs.evaluate import evaluate
 from jobs.feedback import feedback
@@ -17,6 +18,7 @@ from jobs.ingest import ingest
 from jobs.keys import keys
 from jobs.nightly import nightly
 from jobs.report import report
+from jobs.risk import risk
 from jobs.rules import rules
 from jobs.sample import sample
 from jobs.secret import secret
@@ -71,6 +73,8 @@ for command in (
     audit,
     forget,
     report,
+    risk,
+    conditions,
 ):
     main.add_command(command)
 

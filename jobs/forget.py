@@ -35,6 +35,8 @@ def forget(console: Console, patient: str, yes: bool) -> None:
     Forgotten(settings.workdir, settings.secret_file).add(patient_id)
     events = FeedbackLog(settings.workdir).forget(patient_id)
     kept = 0
+    for scores in (settings.workdir / "risk").glob("*/scores.npz"):
+        scores.unlink()  # told again by the next `rxrec risk score`, without this person
     runs = settings.workdir / "runs"
     learned = [folder for part in ("model", "support") for folder in runs.glob(f"*/release/{part}")]
     for folder in (settings.workdir / "cache", *runs.glob("*/stages"), *learned):

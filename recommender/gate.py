@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -28,7 +28,6 @@ from recommender.models.base import Model
 from recommender.moments import MISSING
 from recommender.ranking import TopN
 from recommender.records import Records
-from recommender.snapshot import Release
 from recommender.support import in_tens
 
 MAX_FALL = 0.2  # share that may be lost of patients, events, catalogue or lists between two nights
@@ -127,7 +126,17 @@ class Verdict:
         return {**said, **self.measured}
 
 
-def compared(new: Mapping[str, Any], served: Release | None, gain: Interval | None, why_alone: str) -> Verdict:
+class Served(Protocol):
+    """A published version of whatever is judged by its manifest: a release, a risk model."""
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def manifest(self) -> Mapping[str, Any]: ...
+
+
+def compared(new: Mapping[str, Any], served: Served | None, gain: Interval | None, why_alone: str) -> Verdict:
     """`new`: the manifest of what is to be published. What only one manifest tells is not compared."""
     if served is None:
         return Verdict(f"nothing to compare with: {why_alone}", (), {})
@@ -143,14 +152,15 @@ def compared(new: Mapping[str, Any], served: Release | None, gain: Interval | No
 
 
 def _accuracy(new: Mapping[str, Any], old: Mapping[str, Any], gain: Interval | None) -> Iterator[str]:
+    metric = new.get("quality", {}).get("metric", f"{MAIN.upper()}@{K}")
     if gain is not None and gain.high < 0:
-        yield f"{MAIN.upper()}@{K} is worse than the served configuration's on the same patients: by {gain}"
+        yield f"{metric} is worse than the served configuration's on the same patients: by {gain}"
     now, then = new.get("quality", {}), old.get("quality", {})
     if "value" in then and "value" not in now:
         yield f"quality could not be measured, as it was for the served version: {now.get('not_assessed', '')}"
     elif "value" in then and now.get("protocol") == then.get("protocol") and now["high"] < then["low"]:
         yield (
-            f"{MAIN.upper()}@{K} fell from {_interval(then)} on the night of the served version to {_interval(now)}: "
+            f"{metric} fell from {_interval(then)} on the night of the served version to {_interval(now)}: "
             "the model or the data are worse"
         )
 
@@ -165,7 +175,7 @@ def _subgroups(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]:
         limit = before["high"] - before["value"] if before["gap"] is None else before["gap_high"]
         if now["gap_low"] > limit:
             yield (
-                f"the lists of the group {now['attribute']} {now['group']} stay behind the best group's by "
+                f"the group {now['attribute']} {now['group']} stays behind the best group by "
                 f"{now['gap']:.3f} ({now['gap_low']:.3f} to {now['gap_high']:.3f}), in the served version by "
                 f"{before['gap'] or 0.0:.3f} ({limit:.3f} at most)"
             )

@@ -24,6 +24,8 @@ ROAD = [
     {"pseudonyms"},
     {"publication"},
     {"store", "live", "fallback"},
+    {"model_files"},
+    {"risk", "review"},
     {"orders", "offered"},
     {"audit", "forgotten", "reports", "update"},
 ]

@@ -5,12 +5,13 @@ PATIENTS ?= 5000
 BY ?= patient
 SIZES ?= 1 5 15
 CYCLONEDX ?= 7.5.0
+KERNELS = directed linear patients als popularity
 RXREC = .venv/bin/rxrec
 READY = .venv/.ready
 APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get install $$*"; exit 1; }; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
 
-.PHONY: run install test test-slow lint bench bench-loaders bench-quality bench-safety lock audit clean
+.PHONY: run install test test-slow lint kernels bench bench-loaders bench-quality bench-safety lock audit clean
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
@@ -63,6 +64,14 @@ lint: install
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+# What numba compiles at its first use, compiled by one process: .ci/run does so while the types are checked, which
+# leaves a core idle; otherwise each process that runs tests would compile all of it.
+kernels: install
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && unset REDIS_URL && export RXREC_WORKDIR="$$folder" && \
+	$(RXREC) --quiet sample --patients 100 --out "$$folder/sample" && \
+	$(RXREC) --quiet nightly --input "$$folder/sample" --gate warn && \
+	$(RXREC) --quiet evaluate --input "$$folder/sample" --folds 2 --report judged $(KERNELS:%=--model %)
 
 bench: install
 	.venv/bin/python benchmarks/run.py

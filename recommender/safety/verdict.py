@@ -100,7 +100,7 @@ class Reading:
         found = Tiers(np.zeros(len(listed), dtype=np.uint8), np.zeros(len(listed), dtype=np.uint8))
         judge_list(
             self._screen.arrays, self._read.meanings, self._facts, self._missing, self._allergies, self._now,
-            self._lately, candidates, listed, found.rank, found.unchecked,
+            self._lately, candidates, listed.astype(np.int32, copy=False), found.rank, found.unchecked,
         )  # fmt: skip
         return found
 

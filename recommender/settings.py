@@ -21,6 +21,8 @@ class Settings:
     keep_versions: published versions kept for rollback, the one being served included.
     rules: a folder of the site's own safety rules, read beside ours (data/safety/README.md); none if empty.
     vocabulary: a folder that `rxrec vocabulary import` wrote, by which rules and allergy records are read; empty: ours.
+    answer_memory: MiB of made answers that each server process keeps, to give them again while nothing that they are
+    made from has changed; 0: none.
     interaction_cost: by how much a warning moves a suggestion down; 0: not at all (docs/evaluation.md).
     formulary: a CSV of the site's formulary (docs/pharmacists.md); none if empty.
     formulary_first: whether suggestions that are not on the formulary stand below those that are.
@@ -40,6 +42,7 @@ class Settings:
     key_prefix: str = "rxrec"
     keep_versions: int = 2
     read_memory: int = 512
+    answer_memory: int = 32
     rules: str = ""
     vocabulary: str = ""
     interaction_cost: float = 0.2
@@ -63,19 +66,20 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read RXREC_WORKDIR, REDIS_URL, RXREC_KEY_PREFIX, RXREC_KEEP_VERSIONS, RXREC_READ_MEMORY, RXREC_RULES,
-        RXREC_VOCABULARY, RXREC_INTERACTION_COST, RXREC_FORMULARY and RXREC_FORMULARY_FIRST ("yes" or "no"), and
-        of who may (docs/security.md) RXREC_AUTH, RXREC_AUDIT, RXREC_KEYS, RXREC_TRUST, RXREC_SECRET, RXREC_BASE_URL,
-        RXREC_RATE_LIMIT, RXREC_IDLE_MINUTES, RXREC_PROXIES, RXREC_ENCRYPT_FILES and RXREC_CLIENT_SECONDS.
+        """Read RXREC_WORKDIR, REDIS_URL, RXREC_KEY_PREFIX, RXREC_KEEP_VERSIONS, RXREC_READ_MEMORY, RXREC_ANSWER_MEMORY,
+        RXREC_RULES, RXREC_VOCABULARY, RXREC_INTERACTION_COST, RXREC_FORMULARY and RXREC_FORMULARY_FIRST ("yes" or
+        "no"), and of who may (docs/security.md) RXREC_AUTH, RXREC_AUDIT, RXREC_KEYS, RXREC_TRUST, RXREC_SECRET,
+        RXREC_BASE_URL, RXREC_RATE_LIMIT, RXREC_IDLE_MINUTES, RXREC_PROXIES, RXREC_ENCRYPT_FILES and
+        RXREC_CLIENT_SECONDS.
 
         Raises EngineError on a bad value.
         """
         env = os.environ if environ is None else environ
 
-        def positive(name: str, usual: int) -> int:
+        def positive(name: str, usual: int, least: int = 1) -> int:
             told = env.get(name, str(usual))
-            if not told.isascii() or not told.isdigit() or int(told) < 1:
-                raise EngineError(f"{name} must be a whole number of 1 or more, not {told!r}")
+            if not told.isascii() or not told.isdigit() or int(told) < least:
+                raise EngineError(f"{name} must be a whole number of {least} or more, not {told!r}")
             return int(told)
 
         def weight(name: str, usual: float) -> float:
@@ -102,6 +106,7 @@ class Settings:
             key_prefix=env.get("RXREC_KEY_PREFIX", cls.key_prefix),
             keep_versions=positive("RXREC_KEEP_VERSIONS", cls.keep_versions),
             read_memory=positive("RXREC_READ_MEMORY", cls.read_memory),
+            answer_memory=positive("RXREC_ANSWER_MEMORY", cls.answer_memory, least=0),
             rules=env.get("RXREC_RULES", ""),
             vocabulary=env.get("RXREC_VOCABULARY", ""),
             interaction_cost=weight("RXREC_INTERACTION_COST", cls.interaction_cost),

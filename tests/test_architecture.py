@@ -24,7 +24,7 @@ ROAD = [
     {"pseudonyms"},
     {"publication"},
     {"store", "live", "fallback"},
-    {"orders"},
+    {"orders", "offered"},
     {"audit", "forgotten", "reports", "update"},
 ]
 

@@ -540,6 +540,8 @@ EN: dict[str, str] = {
     "problem.audit-unavailable.title": "Audit log unavailable",
     "problem.audit-unavailable.detail": "Who asks for a patient's data is written down, and that cannot be done now: "
     "no data are given.",
+    "problem.getting-ready.title": "Getting ready",
+    "problem.getting-ready.detail": "The process has just started; it is ready within a minute or so.",
     "problem.nothing-published.title": "Nothing published",
     "problem.nothing-published.detail": "No version is being served yet: run `rxrec nightly` first.",
     "problem.store-unavailable.title": "Store unavailable",
@@ -560,6 +562,7 @@ EN: dict[str, str] = {
     "treatments.no_formulary": "No formulary was imported, so no drug has a status in it.",
     "alternatives.statement": "Drugs of the same class. Doses differ, and so does whom they suit: no statement that "
     "one can stand in for another.",
+    "alternatives.none": "No other drug of its class is known.",
     "alternatives.no_class": "Its class is not known, so no alternatives are named.",
     "together.not_counted": "This version was published without counts of patients.",
     "together.not_given": "The hospital’s own data hold no patient with it.",

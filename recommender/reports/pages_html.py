@@ -8,7 +8,8 @@ from typing import IO
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from recommender.reports.patient_page import PatientPage, Suggested, Unchecked
+from recommender.offered import NotChecked
+from recommender.reports.patient_page import PatientPage, Suggested
 from recommender.reports.tables import About
 
 PER_FILE = 500  # patients: a browser opens some megabytes at once
@@ -39,7 +40,7 @@ def because(one: Suggested) -> str:
     return f"because {parts}" + (f"; {one.evidence} patients here had it" if one.evidence else "")
 
 
-def gaps_of(one: Suggested) -> tuple[Unchecked, ...]:
+def gaps_of(one: Suggested) -> tuple[NotChecked, ...]:
     """What could not be checked of a drug; of what is no drug, `beside_the_name` says it."""
     return one.not_checked if one.kind == "drug" else ()
 

@@ -20,8 +20,9 @@ from reportlab.pdfbase.ttfonts import TTFError, TTFont
 from reportlab.pdfgen.canvas import Canvas
 
 from recommender.errors import EngineError
+from recommender.offered import NotChecked, Warned
 from recommender.reports.pages_html import SEVERITY, because, beside_the_name, chance, gaps_of
-from recommender.reports.patient_page import Held, PatientPage, Suggested, Unchecked, Warned
+from recommender.reports.patient_page import Held, PatientPage, Suggested
 from recommender.reports.tables import About
 
 PER_FILE = 1_000  # patients; a file is put together in memory
@@ -214,7 +215,7 @@ class _Sheet:
             text = f"{SEVERITY[one.severity]}  {one.message} Because of {one.because}. {one.management}"
             self.put(text, x + 2 * mm, size=SMALL, bar=colour)
 
-    def gaps(self, gaps: Sequence[Unchecked], x: float) -> None:
+    def gaps(self, gaps: Sequence[NotChecked], x: float) -> None:
         for gap in gaps:
             self.put(f"? not checked  {gap.about}: {gap.mend}", x + 2 * mm, size=SMALL, bar=SOFT, dashed=True)
 

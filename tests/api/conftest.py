@@ -323,3 +323,19 @@ def tab(chromium: Browser) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert not troubles
+
+
+@pytest.fixture
+def run(
+    serve: Callable[[Flask], Server], client: FlaskClient, published: Snapshot, tmp_path: Path
+) -> Callable[..., str]:
+    """`run("bash", "-euc", code)`: what an example of the documentation prints, run against the tiny hospital."""
+    server = serve(client.application)
+
+    def run(*command: str) -> str:
+        *start, code = command
+        code = code.replace("http://127.0.0.1:8000", server.url)
+        done = subprocess.run([*start, code], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path)
+        return done.stdout
+
+    return run

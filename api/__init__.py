@@ -29,6 +29,8 @@ from api.formulary_file import FormularyFile
 from api.kept import MIB, Kept
 from api.observe import OrjsonProvider, log_failure, observe
 from api.reference import Reference
+from api.reviews import Reviews
+from api.risks import Risks
 from api.serving import Serving
 from recommender.feedback import FeedbackLog
 from recommender.forgotten import FILE as FORGOTTEN
@@ -62,6 +64,8 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     formulary = FormularyFile(settings.formulary)
     app.extensions["rxrec"] = Serving(settings, store, formulary)
     app.extensions["rxrec_kept"] = Kept(settings.answer_memory * MIB, settings.workdir / FORGOTTEN)
+    app.extensions["rxrec_reviews"] = Reviews(settings)
+    app.extensions["rxrec_risks"] = Risks(settings)
     app.extensions["rxrec_feedback"] = FeedbackLog(settings.workdir)
     app.extensions["rxrec_reference"] = Reference(settings, formulary)
     metrics.measure(app)

@@ -16,6 +16,8 @@ from api.dates import date_in_words
 from api.frame import words
 from api.present import Chart, Measured, Term, chart, suggestions
 from api.recommendations import checked_kinds, checked_n
+from api.reviews import reviews
+from api.risks import risks
 from api.serving import serving
 from api.whatif import Added
 from api.words import EN, Words
@@ -56,6 +58,8 @@ def values(
         "refused": (),
         "room": "patients",
         "answer": answer,
+        "review": reviews().of(desk, entry, t),
+        "risks": risks().of(answer.patient_id, t),
         "chart": _with(chart(release, entry, answer, t, measured(desk, entry, elapsed, t)), added, t),
         "suggestions": suggestions(answer, t),
         "therapy": present_safety.therapy(answer, t, date_in_words(answer.safety.rules_reviewed, t)),

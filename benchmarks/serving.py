@@ -78,6 +78,7 @@ def worker(redis_url: str, folder: Path, **changes: str) -> Iterator[Worker]:
     """One that is ready."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         command = [sys.executable, "-m", "gunicorn", "--workers", "1", "--threads", "4", "--no-control-socket"]
+        command += ["--worker-class", "api.worker.Worker", "--logger-class", "api.worker.Log"]
         command += ["--bind", f"fd://{listening.fileno()}", "--pythonpath", str(Path(__file__).parent), "serving:app()"]
         environment = {
             **os.environ,

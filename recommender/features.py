@@ -114,6 +114,11 @@ class ColumnIndex:
         return tuple(found.tolist())
 
     @cached_property
+    def kind_of_target(self) -> np.ndarray:  # (n_targets,) int64
+        """The place in TREATMENT_KINDS of each target's kind."""
+        return np.array([TREATMENT_KINDS.index(self.columns[ix].kind) for ix in self.targets], dtype=np.int64)
+
+    @cached_property
     def target_kinds(self) -> tuple[str, ...]:
         """The kinds of treatment that may be suggested."""
         found = {self.columns[ix].kind for ix in self.targets}

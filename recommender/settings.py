@@ -28,10 +28,13 @@ class Settings:
     formulary_first: whether suggestions that are not on the formulary stand below those that are.
     read_memory: MiB that the rows of an export in work may take while it is read (on top come libraries, and people,
     stays and concepts, which are held whole: docs/data-engineers.md).
+    review_conditions: whether the page shows conditions to review (docs/risk.md); off unless asked for.
     auth: "on", or "off": the open demonstration, on loopback only; empty: on once there is a file of keys.
     audit: "on" or "off"; empty: as `auth`. keys, trust, secret: files (docs/security.md); in `workdir` if empty.
     base_url: where callers reach this server, such as https://rxrec.example.org; needed for tokens and behind a proxy.
     rate_limit: requests a minute that one caller may make. idle_minutes: after so long a page asks for sign-in again.
+    encrypt_files: whether what nights keep of patients on disk is encrypted under the secret (docs/security.md).
+    client_seconds: how long a client may take to send a request, and again to take its answer.
     proxies: how many proxies of yours stand in front, whose X-Forwarded-For tells the caller's address; 0: none.
     """
 
@@ -46,6 +49,7 @@ class Settings:
     interaction_cost: float = 0.2
     formulary: str = ""
     formulary_first: bool = False
+    review_conditions: bool = False
     auth: str = ""
     audit: str = ""
     keys: str = ""
@@ -55,6 +59,8 @@ class Settings:
     rate_limit: int = 600
     idle_minutes: int = 15
     proxies: int = 0
+    encrypt_files: bool = False
+    client_seconds: int = 20
 
     @property
     def secret_file(self) -> Path:
@@ -63,9 +69,10 @@ class Settings:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read RXREC_WORKDIR, REDIS_URL, RXREC_KEY_PREFIX, RXREC_KEEP_VERSIONS, RXREC_READ_MEMORY, RXREC_ANSWER_MEMORY,
-        RXREC_RULES, RXREC_VOCABULARY, RXREC_INTERACTION_COST, RXREC_FORMULARY and RXREC_FORMULARY_FIRST ("yes" or
-        "no"), and of who may (docs/security.md) RXREC_AUTH, RXREC_AUDIT, RXREC_KEYS, RXREC_TRUST, RXREC_SECRET,
-        RXREC_BASE_URL, RXREC_RATE_LIMIT, RXREC_IDLE_MINUTES and RXREC_PROXIES.
+        RXREC_RULES, RXREC_VOCABULARY, RXREC_INTERACTION_COST, RXREC_FORMULARY, RXREC_FORMULARY_FIRST and
+        RXREC_REVIEW_CONDITIONS ("yes" or "no"), and of who may (docs/security.md) RXREC_AUTH, RXREC_AUDIT, RXREC_KEYS,
+        RXREC_TRUST, RXREC_SECRET, RXREC_BASE_URL, RXREC_RATE_LIMIT, RXREC_IDLE_MINUTES, RXREC_PROXIES,
+        RXREC_ENCRYPT_FILES and RXREC_CLIENT_SECONDS.
 
         Raises EngineError on a bad value.
         """
@@ -107,6 +114,7 @@ class Settings:
             interaction_cost=weight("RXREC_INTERACTION_COST", cls.interaction_cost),
             formulary=env.get("RXREC_FORMULARY", ""),
             formulary_first=yes("RXREC_FORMULARY_FIRST"),
+            review_conditions=yes("RXREC_REVIEW_CONDITIONS"),
             auth=switch("RXREC_AUTH"),
             audit=switch("RXREC_AUDIT"),
             keys=env.get("RXREC_KEYS", ""),
@@ -116,4 +124,6 @@ class Settings:
             rate_limit=positive("RXREC_RATE_LIMIT", cls.rate_limit),
             idle_minutes=positive("RXREC_IDLE_MINUTES", cls.idle_minutes),
             proxies=positive("RXREC_PROXIES", 1) if "RXREC_PROXIES" in env else cls.proxies,
+            encrypt_files=switch("RXREC_ENCRYPT_FILES") == "on",
+            client_seconds=positive("RXREC_CLIENT_SECONDS", cls.client_seconds),
         )

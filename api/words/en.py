@@ -564,7 +564,7 @@ EN: dict[str, str] = {
     "problem.audit-unavailable.detail": "Who asks for a patient's data is written down, and that cannot be done now: "
     "no data are given.",
     "problem.getting-ready.title": "Getting ready",
-    "problem.getting-ready.detail": "The process has just started; it is ready within a minute or so.",
+    "problem.getting-ready.detail": "The process has just started and is not ready yet.",
     "problem.nothing-published.title": "Nothing published",
     "problem.nothing-published.detail": "No version is being served yet: run `rxrec nightly` first.",
     "problem.store-unavailable.title": "Store unavailable",

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 
@@ -16,9 +16,8 @@ from recommender.errors import StoreCorrupt
 from recommender.explain import Reason
 from recommender.fallback import PUBLISHED, Basis, Source
 from recommender.formulary import Status
-from recommender.offer import Candidate, Desk, Withheld
+from recommender.offer import Candidate, Desk, Withheld, elapsed_days
 from recommender.records import THERAPIES
-from recommender.safety.charts import OLDEST
 from recommender.safety.verdict import Alert, Gap, Outcome, Reading, Verdict
 from recommender.snapshot import Entry, Release
 
@@ -27,7 +26,6 @@ DEFAULT_DEPTH, DEFAULT_PER_KIND = 50, 20  # longest lists where the manifest doe
 FORMAT = "5"  # part of the ETag: raise it when the JSON of an unchanged entry changes
 TOLERANCE = 1e-4  # parts and score are float32 sums of the same terms in another order: far below this
 COUNTED = ("treatments", "conditions")  # blocks of reasons beside which patients are counted
-SECONDS_A_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -251,16 +249,6 @@ def answer_of(
         current_therapy=tuple(_current(one) for one in offered.therapy),
         message=None if items else _why_empty(release, entry, kinds, bool(offered.withheld), narrowed),
     )
-
-
-def elapsed_days(release: Release, now: datetime | None = None) -> int:
-    """Days since the charts were read, so that a value ages though no new night came. An unknown time is long ago."""
-    try:
-        created = datetime.fromisoformat(str(release.manifest["created"]))
-        passed = ((now or datetime.now(UTC)) - created).total_seconds()
-    except (KeyError, TypeError, ValueError):
-        return OLDEST
-    return min(OLDEST, max(0, int(passed // SECONDS_A_DAY)))
 
 
 def safety(desk: Desk, drugs: tuple[int, int] = (0, 0)) -> Safety:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import orjson
 from flask import Blueprint, Response, jsonify, request, stream_with_context
 
-from api.answers import Answer, elapsed_days
+from api.answers import Answer
 from api.bodies import json_body
 from api.charts import Sent, of_bundle, of_json, scored, with_lacks
 from api.errors import BadParameter, kind_of
@@ -24,7 +24,7 @@ from api.typed import JSON, checked
 from api.words import EN
 from recommender.errors import EngineError, StoreCorrupt, UnknownPatient
 from recommender.loaders.fhir_bundle import read_bundle
-from recommender.offer import Desk
+from recommender.offer import Desk, elapsed_days
 from recommender.snapshot import Entry
 
 NDJSON = "application/x-ndjson"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify, request
 
-from api.answers import Answer, elapsed_days, etag
+from api.answers import Answer, etag
 from api.operations import operation
 from api.options import RecommendationQuery, answered, checked_kinds, checked_n, of_query
 from api.serving import serving
+from recommender.offer import elapsed_days
 
 __all__ = ["blueprint", "checked_kinds", "checked_n"]  # the pages read their forms by the same rules
 

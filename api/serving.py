@@ -6,19 +6,24 @@ import atexit
 import contextlib
 import threading
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from functools import cache, partial
 
 from flask import current_app
 
 from api import audit
 from api.formulary_file import FormularyFile
+from recommender.access.secret import FILE as SECRET
 from recommender.errors import EngineError, InputError, RulesMissing, StoreCorrupt, UnknownPatient, UnknownVersion
-from recommender.offer import Desk
+from recommender.observations import milliseconds
+from recommender.offer import Desk, elapsed_days
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
 from recommender.settings import Settings
 from recommender.snapshot import Entry, Release
 from recommender.store import PublishedVersion, Store, open_store
+from recommender.stream import Events, Place, Readings
+from recommender.watching.charts import current, observing, with_observations
 
 RELEASES_HELD = 2  # the one being served, and the one before it for requests that have begun with it
 
@@ -63,7 +68,7 @@ class DeskCache:
     def _desk(self, release: Release) -> Desk:
         screen, indications = safety_of(self._settings.rules, self._settings.vocabulary)
         return Desk(
-            release,
+            observing(release, screen),
             screen,
             indications,
             self._settings.interaction_cost,
@@ -82,6 +87,7 @@ class Serving:
         self._settings, self._formulary = settings, formulary
         self._handed_in = store is not None
         self._open = (store, DeskCache(store, settings, formulary)) if store is not None else None
+        self._stream: tuple[Readings, Events] | None = None
         self._lock = threading.Lock()
 
     def warm(self) -> None:
@@ -113,6 +119,7 @@ class Serving:
         except UnknownVersion:  # retired since the pointer was read: only then look again
             desk = cache.current()
             entry = store.entry(desk.release, patient_id)
+        (entry,) = self._as_it_is_now(desk, [patient_id], [entry])
         if not audit.is_theirs(patient_id):  # asked last, so that it takes as long as for a patient of theirs
             raise UnknownPatient("no patient of that id is the caller's to see")
         return desk, entry
@@ -120,6 +127,15 @@ class Serving:
     def patients(self, patient_ids: Sequence[str]) -> tuple[Desk, list[Entry | UnknownPatient | StoreCorrupt]]:
         """The desk and the entry of each patient, all of one version; in place of an entry what is wrong with that one
         alone. Raises what `desk` raises."""
+        desk, entries = self.published(patient_ids)
+        there = [(place, one) for place, one in enumerate(entries) if isinstance(one, Entry)]
+        now = self._as_it_is_now(desk, [patient_ids[place] for place, _ in there], [one for _, one in there])
+        for (place, _), entry in zip(there, now, strict=True):
+            entries[place] = entry
+        return desk, entries
+
+    def published(self, patient_ids: Sequence[str]) -> tuple[Desk, list[Entry | UnknownPatient | StoreCorrupt]]:
+        """The same as the night left it, without what was measured since."""
         audit.asked(*patient_ids)
         store, cache = self._opened()
 
@@ -137,6 +153,33 @@ class Serving:
         except UnknownVersion:  # retired since the pointer was read: all of the new one
             desk = cache.current()
             return desk, [entry(desk, patient_id) for patient_id in patient_ids]
+
+    def _as_it_is_now(self, desk: Desk, patient_ids: Sequence[str], entries: Sequence[Entry]) -> list[Entry]:
+        """The entries with what was measured since the night, where that is newer."""
+        moment = datetime.now(UTC)
+        now, elapsed = milliseconds(moment), elapsed_days(desk.release, moment)
+        found = []
+        for newest, entry in zip(self.readings().newest(patient_ids), entries, strict=True):
+            newer = current(newest, desk.release, desk.screen, entry, now)
+            found.append(with_observations(entry, newer, desk.release, desk.screen, elapsed, now) if newer else entry)
+        return found
+
+    def readings(self) -> Readings:
+        """What was measured since the night. Raises StoreUnavailable."""
+        return self._streams()[0]
+
+    def events(self) -> Events:
+        """What changed because of it. Raises StoreUnavailable."""
+        return self._streams()[1]
+
+    def _streams(self) -> tuple[Readings, Events]:
+        url = self.store().url
+        with self._lock:
+            if self._stream is None:
+                secret = self._settings.workdir / (self._settings.secret or SECRET)
+                place = Place(url, self._settings.key_prefix, secret)
+                self._stream = (Readings(place), Events(place))
+            return self._stream
 
     def store(self) -> Store:
         """The store, for what all server processes share. Raises StoreUnavailable."""

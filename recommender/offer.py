@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 
 import numpy as np
@@ -17,7 +18,7 @@ from recommender.features import Column, PatientMatrix
 from recommender.formulary import Formulary
 from recommender.ranking import DEPTH, PER_KIND, SPARE, top_n, within_depth
 from recommender.records import THERAPIES
-from recommender.safety.charts import Chart, Known
+from recommender.safety.charts import OLDEST, Chart, Known
 from recommender.safety.indications import Indications
 from recommender.safety.kernel import CONTRAINDICATED
 from recommender.safety.screen import Read, Screen
@@ -29,6 +30,7 @@ from recommender.snapshot import Entry, Release
 MOST_WITHHELD = 20  # shown of one list
 MOST_ALTERNATIVES = 3
 SERIOUS = 2
+SECONDS_A_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -237,3 +239,13 @@ class Desk:
             if pair_rank(self.screen.arrays.inter, mine, self._in_body(ix)) == CONTRAINDICATED:
                 return int(ix)
         return None
+
+
+def elapsed_days(release: Release, now: datetime | None = None) -> int:
+    """Days since the charts were read, so that a value ages though no new night came. An unknown time is long ago."""
+    try:
+        created = datetime.fromisoformat(str(release.manifest["created"]))
+        passed = ((now or datetime.now(UTC)) - created).total_seconds()
+    except (KeyError, TypeError, ValueError):
+        return OLDEST
+    return min(OLDEST, max(0, int(passed // SECONDS_A_DAY)))

@@ -30,6 +30,8 @@ class Settings:
     audit: "on" or "off"; empty: as `auth`. keys, trust, secret: files (docs/security.md); in `workdir` if empty.
     base_url: where callers reach this server, such as https://rxrec.example.org; needed for tokens and behind a proxy.
     rate_limit: requests a minute that one caller may make. idle_minutes: after so long a page asks for sign-in again.
+    webhook: where events of monitored patients are sent (docs/monitoring-readings.md); nowhere if empty. quiet_minutes:
+    for how long what was told of a patient and a rule is not told again.
     proxies: how many proxies of yours stand in front, whose X-Forwarded-For tells the caller's address; 0: none.
     """
 
@@ -52,6 +54,8 @@ class Settings:
     rate_limit: int = 600
     idle_minutes: int = 15
     proxies: int = 0
+    webhook: str = ""
+    quiet_minutes: int = 60
 
     @property
     def secret_file(self) -> Path:
@@ -62,7 +66,8 @@ class Settings:
         """Read RXREC_WORKDIR, REDIS_URL, RXREC_KEY_PREFIX, RXREC_KEEP_VERSIONS, RXREC_READ_MEMORY, RXREC_RULES,
         RXREC_VOCABULARY, RXREC_INTERACTION_COST, RXREC_FORMULARY and RXREC_FORMULARY_FIRST ("yes" or "no"), and
         of who may (docs/security.md) RXREC_AUTH, RXREC_AUDIT, RXREC_KEYS, RXREC_TRUST, RXREC_SECRET, RXREC_BASE_URL,
-        RXREC_RATE_LIMIT, RXREC_IDLE_MINUTES and RXREC_PROXIES.
+        RXREC_RATE_LIMIT, RXREC_IDLE_MINUTES and RXREC_PROXIES, and of readings that stream in RXREC_WEBHOOK and
+        RXREC_QUIET_MINUTES.
 
         Raises EngineError on a bad value.
         """
@@ -112,4 +117,6 @@ class Settings:
             rate_limit=positive("RXREC_RATE_LIMIT", cls.rate_limit),
             idle_minutes=positive("RXREC_IDLE_MINUTES", cls.idle_minutes),
             proxies=positive("RXREC_PROXIES", 1) if "RXREC_PROXIES" in env else cls.proxies,
+            webhook=env.get("RXREC_WEBHOOK", ""),
+            quiet_minutes=positive("RXREC_QUIET_MINUTES", cls.quiet_minutes),
         )

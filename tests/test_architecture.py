@@ -13,7 +13,7 @@ ROAD = [
     {"records", "vocabulary", "calibration"},
     {"assembly", "moments"},
     {"loaders", "features"},
-    {"told"},
+    {"told", "observations"},
     {"models"},
     {"topn_kernel"},
     {"ranking", "support", "formulary"},
@@ -24,7 +24,8 @@ ROAD = [
     {"pseudonyms"},
     {"publication"},
     {"store", "live", "fallback"},
-    {"orders"},
+    {"orders", "stream"},
+    {"watching"},
     {"audit", "forgotten", "reports", "update"},
 ]
 

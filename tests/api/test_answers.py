@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.answers import answer, elapsed_days, etag
+from api.answers import answer, etag
 from api.present import adding_up, age_in_words, date_in_words, quality_in_words, short_id, suggestions
 from api.words import EN, Words
 from recommender.errors import StoreCorrupt
 from recommender.models.linear import LinearModel
 from recommender.models.popularity import PopularityModel
-from recommender.offer import Desk
+from recommender.offer import Desk, elapsed_days
 from recommender.safety.charts import OLDEST
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen

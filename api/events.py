@@ -1,4 +1,4 @@
-"""What changed for monitored patients in, as server-sent events out: to a program, and to a patient's page.
+"""What changed for monitored patients in, as server-sent events out, to a program; to a page by `api/pages_events.py`.
 
 Each answer holds the events there are, or the first that come while it waits, and ends; the reader asks again with the
 id of the last one, as browsers' EventSource does by itself. So nothing is missed, a page takes up no thread for good,
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
 from flask import Blueprint, Response, current_app, request
 
-from api import frame
 from api.audit import asked as audited
 from api.auth.callers import caller
 from api.errors import BadParameter
@@ -23,10 +22,9 @@ from api.observation_types import EventsQuery
 from api.operations import operation
 from api.serving import serving
 from api.typed import query
-from api.words import Words
 from recommender.observations import Event, time_of
 from recommender.stream import Stored
-from recommender.watching.detected_issue import detected_issue, sentence
+from recommender.watching.detected_issue import detected_issue
 
 EVENT_STREAM = "text/event-stream"
 MOST_AT_ONCE = 200
@@ -56,48 +54,33 @@ def of_all() -> Response:
     """
     asked = query(EventsQuery)
     after = request.headers.get("Last-Event-ID", "") or asked.after
-    if not _is_id(after):
+    if not is_id(after):
         raise BadParameter("Last-Event-ID", "Last-Event-ID must be the id of an event")
-    found, last = _wait_for(after, asked.wait, lambda one: caller().may_see(one.event.patient_id))
-    return _stream([_told(one.event) for one in found], found, last)
+    found, last = wait_for(after, asked.wait, lambda one: caller().may_see(one.event.patient_id))
+    return stream([_told(one.event) for one in found], found, last)
 
 
-@blueprint.post("/patient/events")
-def of_page() -> Response:
-    """The same of one patient, whose id comes in a form, for the patient's page; an unknown patient has none."""
-    patient_id = request.form.get("patient_id", "").strip()
-    after, wait = request.form.get("after", "0"), request.form.get("wait", "0")
-    if not patient_id or not _is_id(after) or not wait.isdigit():
-        raise BadParameter("patient_id", "patient_id, after and wait are needed")
-    frame.require_own_form()
-    whos = serving().readings().place.whos(patient_id)
-    theirs = caller().may_see(patient_id)
-    found, last = _wait_for(after, int(wait), lambda one: theirs and one.who in whos)
-    t = frame.words()
-    return _stream([_said(one.event, t) for one in found], found, last)
-
-
-def _wait_for(after: str, seconds: int, wanted: Any) -> tuple[list[Stored], str]:
+def wait_for(after: str, seconds: int, wanted: Callable[[Stored], bool]) -> tuple[list[Stored], str]:
     """The events that are wanted, and the id of the last one that was looked at."""
-    events, until = serving().events(), time.monotonic() + min(seconds, current_app.config["LONGEST_HOLD"])
-    holds = seconds > 0 and _held.acquire(blocking=False)
+    events, until = serving().events(), time.monotonic()
+    holds = seconds > 0 and _held.acquire(blocking=False)  # one too many is answered at once, and asks again
+    if holds:
+        until += min(seconds, current_app.config["LONGEST_HOLD"])
     try:
         while True:
-            left = until - time.monotonic() if holds else 0.0
+            left = until - time.monotonic()
             block_ms = max(1, round(1_000 * min(left, STEP_SECONDS))) if left > 0 else None
             found = events.after(after, MOST_AT_ONCE, block_ms)
             after = found[-1].event.id if found else after
             kept = [one for one in found if wanted(one)]
-            if kept or (len(found) < MOST_AT_ONCE and until <= time.monotonic()) or (not holds and not found):
-                return kept, after
-            if not holds and len(found) < MOST_AT_ONCE:
+            if kept or (len(found) < MOST_AT_ONCE and time.monotonic() >= until):
                 return kept, after
     finally:
         if holds:
             _held.release()
 
 
-def _stream(data: Sequence[dict[str, Any]], found: Sequence[Stored], last: str) -> Response:
+def stream(data: Sequence[dict[str, Any]], found: Sequence[Stored], last: str) -> Response:
     audited(*(one.event.patient_id for one in found))
     lines = [f"retry: {RETRY_MS}\n\n".encode()]
     for told, one in zip(data, found, strict=True):
@@ -135,16 +118,6 @@ def _told(event: Event) -> dict[str, Any]:
     }
 
 
-def _said(event: Event, t: Words) -> dict[str, str]:
-    """For a person: what it is in the reader's language, what the rule says in English."""
-    return {
-        "title": t(f"event.{event.alarm.kind}.{event.change}"),
-        "severity": event.alarm.severity,
-        "text": sentence(event),
-        "management": event.alarm.management if event.change == "raised" else "",
-    }
-
-
-def _is_id(text: str) -> bool:
+def is_id(text: str) -> bool:
     first, _, second = text.partition("-")
     return all(part.isascii() and part.isdigit() and len(part) < 16 for part in (first, second or "0"))

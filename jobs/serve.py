@@ -51,7 +51,7 @@ def serve(console: Console, host: str, port: int, workers: int) -> None:
             [
                 *(sys.executable, "-m", "gunicorn", "api:create_app()"),
                 *("--bind", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"),
-                *("--workers", str(workers), "--threads", "4", "--worker-class", "gthread"),
+                *("--workers", str(workers), "--threads", "8", "--worker-class", "gthread"),
                 # a worker that still compiles or answers gets so long, then it is ended
                 *("--graceful-timeout", "5", "--log-level", "warning", "--no-control-socket"),
             ],

@@ -55,7 +55,7 @@ RULES: dict[str, Rule] = {
     "pages.feedback.answer": ANSWERS,
     "pages.whatif.show": PATIENTS,
     "pages.whatif.names": PATIENTS,
-    "events.of_page": Rule(frozenset({CLINICIAN}), by_itself=True),
+    "pages.events.of_page": Rule(frozenset({CLINICIAN}), by_itself=True),
     # a record system, while a chart opens or drugs are ordered
     "cds_hooks.discovery": _open("the specification has clients read the list of services before they have a token"),
     "cds_hooks.treatment_suggestions": CHARTS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,7 @@ class Events:
         one; None: not at all."""
         with self.place.explained():
             found = self.place.client.xread({self.place.events: id_}, count=most, block=block_ms)
-        return [] if not found else [self._stored(*one) for one in found[0][1]]
+        return [one for entry in found[0][1] if (one := self._stored(*entry))] if found else []
 
     def last(self) -> str:
         """The id of the newest; "0" where there is none."""
@@ -67,9 +67,13 @@ class Events:
             found = self.place.client.xrevrange(self.place.events, count=1)
         return found[0][0].decode() if found else "0"
 
-    def _stored(self, id_: bytes, fields: dict[bytes, bytes]) -> Stored:
+    def _stored(self, id_: bytes, fields: dict[bytes, bytes]) -> Stored | None:
+        """None for one that was sealed with a secret that this site has no more: it must not hide the others."""
         who = fields[b"w"].decode()
-        return Stored(who, _event(id_.decode(), self.place.unseal(fields[b"s"], who), fields[b"e"]))
+        try:
+            return Stored(who, _event(id_.decode(), self.place.unseal(fields[b"s"], who), fields[b"e"]))
+        except StoreCorrupt:
+            return None
 
     # --- by webhook --------------------------------------------------------------------------------------------------
 
@@ -77,7 +81,7 @@ class Events:
         """What is due, for us alone until the lease ends: what a sender that was killed had is due again then."""
         with self.place.explained():
             found = self._claim(keys=[self.place.due, self.place.deliveries], args=[now, now + LEASE_MS, most])
-        return [self._delivery(id_, kept) for id_, kept in zip(found[::2], found[1::2], strict=True)]
+        return self._deliveries(zip(found[::2], found[1::2], strict=True))
 
     def delivered(self, delivery: Delivery) -> None:
         with self.place.explained(), self.place.client.pipeline() as pipe:
@@ -107,7 +111,7 @@ class Events:
         """What was given up, the oldest first."""
         with self.place.explained():
             found = self.place.client.hgetall(self.place.undelivered)
-        return sorted((self._delivery(id_, kept) for id_, kept in found.items()), key=lambda one: _number(one.event.id))
+        return sorted(self._deliveries(found.items()), key=lambda one: _number(one.event.id))
 
     def replay(self, ids: Sequence[str] = ()) -> int:
         """Deliver again what was given up: these, or all; how many."""
@@ -133,11 +137,14 @@ class Events:
             events, due, dead = pipe.execute()
         return {"events": events, "due": due, "undelivered": dead}
 
-    def _delivery(self, id_: bytes, kept: bytes) -> Delivery:
-        tries, who, length, rest = kept.split(b" ", 3)
-        sealed, content = rest[: int(length)], rest[int(length) :]
-        patient_id = self.place.unseal(sealed, who.decode())
-        return Delivery(who.decode(), int(tries), _event(id_.decode(), patient_id, content))
+    def _deliveries(self, kept: Iterable[tuple[bytes, bytes]]) -> list[Delivery]:
+        found = []
+        for id_, one in kept:
+            tries, who, length, rest = one.split(b" ", 3)
+            fields = {b"w": who, b"s": rest[: int(length)], b"e": rest[int(length) :]}
+            if stored := self._stored(id_, fields):
+                found.append(Delivery(stored.who, int(tries), stored.event))
+        return found
 
 
 def _event(id_: str, patient_id: str, content: bytes) -> Event:

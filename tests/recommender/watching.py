@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from recommender.observations import Observation, milliseconds
@@ -22,6 +23,13 @@ UNITS = {CREATININE: "mg/dL", EGFR: "mL/min/{1.73_m2}", POTASSIUM: "mmol/L", SPO
 NIGHT = datetime.now(UTC) - timedelta(hours=6)
 NOON = milliseconds(NIGHT) + 3_600_000  # an hour after the night
 MINUTE = 60_000
+
+
+@cache
+def safety() -> tuple[Screen, Indications]:
+    """Read once: most of a second."""
+    screen = Screen.load()
+    return screen, Indications.load(vocabulary=screen.vocabulary, conditions=screen.conditions)
 
 
 def reading(id_: str, patient_id: str, code: str, value: float, minutes: float = 0) -> Observation:
@@ -44,11 +52,7 @@ def place(settings: Settings) -> Place:
     return Place(settings.redis_url, settings.key_prefix, settings.workdir / "site.key")
 
 
-def watcher(store: Store, readings: Readings, screen: Screen, name: str = "one", **how: Any) -> Watcher:
-    made = Watcher(store, readings, screen, indications(screen), name, **how)
+def watcher(store: Store, readings: Readings, name: str = "one", **how: Any) -> Watcher:
+    made = Watcher(store, readings, *safety(), name, **how)
     made.begin()
     return made
-
-
-def indications(screen: Screen) -> Indications:
-    return Indications.load(vocabulary=screen.vocabulary, conditions=screen.conditions)

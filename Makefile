@@ -11,7 +11,7 @@ READY = .venv/.ready
 APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get install $$*"; exit 1; }; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
 
-.PHONY: run install test test-slow lint bench bench-loaders bench-nightly bench-quality bench-safety lock audit clean
+.PHONY: run install test test-slow lint bench bench-loaders bench-nightly bench-quality bench-safety bench-readings lock audit clean
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
@@ -84,6 +84,9 @@ bench-quality: install
 	.venv/bin/python benchmarks/quality.py --by $(BY)
 
 # what the safety screen takes out of the lists of real patients, and what that costs
+bench-readings: install
+	.venv/bin/python benchmarks/readings.py
+
 bench-safety: install
 	.venv/bin/python benchmarks/screen.py
 	.venv/bin/python benchmarks/safety.py

@@ -40,7 +40,6 @@ from recommender.observations import (
     Observation,
     understood,
 )
-from recommender.snapshot import Entry
 from recommender.stream.readings import Backlog
 
 BACKLOG_SECONDS = 10
@@ -128,8 +127,7 @@ def _plain(one: SetAside) -> dict[str, Any]:
 def _known(patient_ids: set[str]) -> frozenset[str]:
     """Those who are patients of the version being served, and the caller's to see."""
     asked = sorted(patient_ids)
-    _, entries = serving().published(asked)
-    return frozenset(name for name, entry in zip(asked, entries, strict=True) if isinstance(entry, Entry))
+    return frozenset(name for name, known in zip(asked, serving().known(asked), strict=True) if known)
 
 
 def _understood(one: _Sent, theirs: frozenset[str], now: datetime) -> Observation | str:

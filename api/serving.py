@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -25,6 +26,7 @@ from recommender.store import PublishedVersion, Store, open_store
 from recommender.stream import Events, Place, Readings
 from recommender.watching.charts import current, observing, with_observations
 
+KNOWN_SECONDS, MOST_KNOWN = 60.0, 200_000
 RELEASES_HELD = 2  # the one being served, and the one before it for requests that have begun with it
 
 
@@ -87,6 +89,7 @@ class Serving:
         self._settings, self._formulary = settings, formulary
         self._handed_in = store is not None
         self._open = (store, DeskCache(store, settings, formulary)) if store is not None else None
+        self._known: tuple[str, float, set[str]] = ("", 0.0, set())
         self._stream: tuple[Readings, Events] | None = None
         self._lock = threading.Lock()
 
@@ -153,6 +156,19 @@ class Serving:
         except UnknownVersion:  # retired since the pointer was read: all of the new one
             desk = cache.current()
             return desk, [entry(desk, patient_id) for patient_id in patient_ids]
+
+    def known(self, patient_ids: Sequence[str]) -> list[bool]:
+        """Whether each is a patient of the version being served, and the caller's to see. Who was one a moment ago need
+        not be looked up again."""
+        version, moment = self.release().version, time.monotonic()
+        held_of, until, held = self._known
+        if held_of != version or until < moment or len(held) > MOST_KNOWN:
+            held = set()
+            self._known = (version, moment + KNOWN_SECONDS, held)
+        asked = [one for one in patient_ids if one not in held]
+        held.update(one for one, entry in zip(asked, self.published(asked)[1], strict=True) if isinstance(entry, Entry))
+        audit.asked(*patient_ids)
+        return [one in held and audit.is_theirs(one) for one in patient_ids]
 
     def _as_it_is_now(self, desk: Desk, patient_ids: Sequence[str], entries: Sequence[Entry]) -> list[Entry]:
         """The entries with what was measured since the night, where that is newer."""

@@ -9,6 +9,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Literal
 
 from recommender.loaders.measurements import converted, measurements
@@ -42,7 +43,7 @@ class Observation:
     taken: int
     arrived: int = 0
 
-    @property
+    @cached_property
     def order(self) -> str:
         """Of two of one code, the one whose text is greater counts: the later, and of two at once always the same."""
         return f"{self.taken:015d}{hashlib.sha256(self.id.encode(errors='surrogatepass')).hexdigest()[:16]}"

@@ -93,11 +93,6 @@ class Reading:
         self._lately = np.flatnonzero(self._facts.ended & ~self._facts.running)
         self._allergies = read.meanings.allergy[chart.concept[read.meanings.kind[chart.concept] == 2]]
 
-    @property
-    def states(self) -> np.ndarray:  # (n_fact_rules,) uint8
-        """Of each rule that looks at one fact, whether it holds: what a new measurement can change."""
-        return self._facts.state
-
     # --- candidates --------------------------------------------------------------------------------------------------
 
     def tiers(self, candidates: Candidates, listed: np.ndarray) -> Tiers:

@@ -21,6 +21,6 @@ other's keys. No patient id stands in a key, and in a value only sealed.
 
 from recommender.stream.events import Delivery, Events, Stored
 from recommender.stream.place import Place
-from recommender.stream.readings import Person, Readings, Waiting
+from recommender.stream.readings import Person, Readings, Settlement, Waiting
 
-__all__ = ["Delivery", "Events", "Person", "Place", "Readings", "Stored", "Waiting"]
+__all__ = ["Delivery", "Events", "Person", "Place", "Readings", "Settlement", "Stored", "Waiting"]

@@ -8,6 +8,7 @@ changed meanwhile (`settle`): so what is done twice tells nothing twice.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -55,6 +56,17 @@ class Person:
     revision: bytes
     newest: Mapping[str, Observation]
     told: bytes
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What is now told of a person (`told`), with which events, and when to look again (None: not by itself), in
+    milliseconds since 1970."""
+
+    person: Person
+    told: bytes
+    events: tuple[Event, ...] = ()
+    again: int | None = None
 
 
 class Readings:
@@ -214,16 +226,21 @@ class Readings:
         with self.place.explained():
             return _person(who, patient_id, self.place.client.hgetall(self.place.of(who)))
 
-    def settle(self, person: Person, told: bytes, events: Sequence[Event], again: int | None, deliver: bool) -> bool:
-        """Write what was told, and the events; False, and nothing of it, where the person has changed since it was
-        read. again: when to look at the person again, in milliseconds since 1970. deliver: by webhook too."""
+    def settle(self, settlements: Sequence[Settlement], deliver: bool) -> list[bool]:
+        """Write what was told, and the events; of each False, and nothing of it, where the person has changed since it
+        was read. deliver: by webhook too."""
+        if not settlements:
+            return []
         place = self.place
-        due = events[0].at if deliver and events else ""
-        arguments = [person.who, person.revision, told, "" if again is None else again, MOST_EVENTS, due]
-        arguments += [place.seal(person.patient_id, person.who), *(orjson.dumps(_bare(one)) for one in events)]
-        keys = [place.of(person.who), place.later, place.events, place.due, place.deliveries]
-        with place.explained():
-            return bool(self._settle(keys=keys, args=arguments))
+        with place.explained(), place.client.pipeline(transaction=False) as pipe:
+            for one in settlements:
+                person, due = one.person, one.events[0].at if deliver and one.events else ""
+                again = "" if one.again is None else one.again
+                arguments = [person.who, person.revision, one.told, again, MOST_EVENTS, due]
+                arguments += [place.seal(person.patient_id, person.who), *(orjson.dumps(_bare(e)) for e in one.events)]
+                keys = [place.of(person.who), place.later, place.events, place.due, place.deliveries]
+                self._settle(keys=keys, args=arguments, client=pipe)
+            return [bool(done) for done in pipe.execute()]
 
     def drop(self, person: Person, codes: Sequence[str]) -> bool:
         """Keep these no longer; False where the person has changed since it was read."""
@@ -273,20 +290,21 @@ class Readings:
         return count
 
     def _named(self, whos: Sequence[bytes]) -> Iterator[str]:
-        """Patient ids; one whose hash has ended is left out of the sets as well."""
-        place = self.place
-        with place.explained():
-            with place.client.pipeline(transaction=False) as pipe:
-                for who in whos:
-                    pipe.hget(place.of(who.decode()), "who")
-                sealed = pipe.execute()
-            for who, one in zip(whos, sealed, strict=True):
-                if one is None:
-                    place.client.zrem(place.people, who)
-                    place.client.zrem(place.later, who)
+        """Patient ids; one whose hash has ended, or that another secret sealed, is left out of the sets as well."""
+        place, found = self.place, list[str]()
+        with place.explained(), place.client.pipeline(transaction=False) as pipe:
+            for who in whos:
+                pipe.hget(place.of(who.decode()), "who")
+            sealed = pipe.execute()
         for who, one in zip(whos, sealed, strict=True):
-            if one is not None:
-                yield place.unseal(one, who.decode())
+            with contextlib.suppress(StoreCorrupt):
+                if one is not None:
+                    found.append(place.unseal(one, who.decode()))
+                    continue
+            with place.explained():
+                place.client.zrem(place.people, who)
+                place.client.zrem(place.later, who)
+        yield from found
 
     def _waiting(self, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[Waiting]:
         """Those that can be read; what cannot (another site's secret) is put apart as it is."""

@@ -18,9 +18,9 @@ from recommender.observations import KEPT_DAYS, Observation, milliseconds
 from recommender.safety.charts import OLDEST, Known
 from recommender.safety.screen import CREATININE, Screen
 from recommender.snapshot import Entry, Release
+from recommender.watching.bands import EGFR, latest, measure_of
 
 DAY_MS = 86_400_000
-EGFR = "egfr"
 
 
 def observing(release: Release, screen: Screen) -> Release:
@@ -53,14 +53,12 @@ def current(
     """Those that still count beside this entry."""
     if not newest:
         return []
-    until, ages = data_as_of(release), _ages(release, screen, entry)
-    measure_of = _measure_of(screen)
-    found = []
+    until, names, found = data_as_of(release), measure_of(screen), []
     for code, one in newest.items():
         if one.taken < now - KEPT_DAYS * DAY_MS:
             continue
-        age = ages.get(measure_of.get(code, code))
-        if one.taken > until or age is None or age > (until - one.taken) // DAY_MS:
+        age = None if one.taken > until else _age(release, screen, entry, names.get(code, code))
+        if age is None or age > (until - one.taken) // DAY_MS:
             found.append(one)
     return found
 
@@ -70,26 +68,23 @@ def with_observations(
 ) -> Entry:
     """The entry with these in place of older values of the same measurement. `release`: as `observing` gave it;
     elapsed: days since the charts were read. A newer creatinine also stands in place of an eGFR reported before it."""
-    measure_of, latest = _measure_of(screen), dict[str, Observation]()
-    for one in observations:
-        measure = measure_of.get(one.code)
-        if measure is not None and (measure not in latest or one.order > latest[measure].order):
-            latest[measure] = one
-    if not latest:
+    names = measure_of(screen)
+    newest = latest({one.code: one for one in observations if one.code in names}, screen)
+    if not newest:
         return entry
     chart, known = entry.chart, release.known
-    creatinine, egfr = latest.get(CREATININE), latest.get(EGFR)
+    creatinine, egfr = newest.get(CREATININE), newest.get(EGFR)
     derivable = chart.sex != "unknown" and np.isfinite(chart.age)
-    gone = set(latest)
+    gone = set(newest)
     if creatinine is not None and derivable and (egfr is None or egfr.taken < creatinine.taken):
         gone.add(EGFR)
-        latest.pop(EGFR, None)
+        newest.pop(EGFR, None)
     facts = {
-        int(ix): (int(days), float(value))
-        for ix, days, value in zip(chart.concept, chart.days, chart.value, strict=True)
-        if known.concepts[ix].kind != "observation" or measure_of.get(known.concepts[ix].code) not in gone
+        ix: (days, value)
+        for ix, days, value in zip(chart.concept.tolist(), chart.days.tolist(), chart.value.tolist(), strict=True)
+        if known.concepts[ix].kind != "observation" or names.get(known.concepts[ix].code) not in gone
     }
-    for one in latest.values():
+    for one in newest.values():
         age = max(0, (now - one.taken) // DAY_MS)
         facts[known.place["observation", one.code]] = (min(OLDEST, age - elapsed), one.value)
     order = sorted(facts)
@@ -102,17 +97,14 @@ def with_observations(
     return replace(entry, chart=joined)
 
 
-def _measure_of(screen: Screen) -> dict[str, str]:
-    """Code of an observation -> id of the measure that rules know it by."""
-    return {code: one.id for one in screen.rules.measures.values() for code in one.codes}
-
-
-def _ages(release: Release, screen: Screen, entry: Entry) -> dict[str, int]:
-    """How old, in days, the newest value of each measurement of a chart was when the data were read."""
-    measure_of, found = _measure_of(screen), dict[str, int]()
-    for ix, days in zip(entry.chart.concept.tolist(), entry.chart.days.tolist(), strict=True):
-        column = release.known.concepts[ix]
-        if column.kind == "observation":
-            name = measure_of.get(column.code, column.code)
-            found[name] = min(days, found.get(name, OLDEST))
-    return found
+def _age(release: Release, screen: Screen, entry: Entry, measure: str) -> int | None:
+    """How old, in days, a chart's newest value of a measure was when the data were read; None where it has none."""
+    names, concepts = measure_of(screen), release.known.concepts
+    return min(
+        (
+            days
+            for ix, days in zip(entry.chart.concept.tolist(), entry.chart.days.tolist(), strict=True)
+            if concepts[ix].kind == "observation" and names.get(concepts[ix].code, concepts[ix].code) == measure
+        ),
+        default=None,
+    )

@@ -24,14 +24,14 @@ SEVERITIES = ("contraindicated", "serious", "caution")
 @dataclass(frozen=True)
 class Told:
     """What was told of a patient. version: of the data that it was told of. alarms: key -> what was told to hold.
-    last: key -> when something was told of it. sent: when events of this hour were. signature: of what the chart looks
-    like to the rules, "" where it must be looked at in any case. Times in milliseconds since 1970."""
+    last: key -> when something was told of it. sent: when events of this hour were. seen: what rules could see of the
+    newest observations then, "" where they must be looked at in any case. Times in milliseconds since 1970."""
 
     version: str
     alarms: Mapping[str, Alarm] = field(default_factory=dict)
     last: Mapping[str, int] = field(default_factory=dict)
     sent: tuple[int, ...] = ()
-    signature: str = ""
+    seen: str = ""
 
     def dumps(self) -> bytes:
         return orjson.dumps(asdict(self))
@@ -41,7 +41,7 @@ class Told:
         try:
             told = orjson.loads(content)
             alarms = {key: Alarm(**alarm) for key, alarm in told["alarms"].items()}
-            return cls(told["version"], alarms, told["last"], tuple(told["sent"]), told["signature"])
+            return cls(told["version"], alarms, told["last"], tuple(told["sent"]), told["seen"])
         except (TypeError, ValueError, KeyError):
             raise StoreCorrupt("what was told of a patient is not ours: choose another RXREC_KEY_PREFIX") from None
 
@@ -51,7 +51,7 @@ def begun(version: str, published: Iterable[Alarm], before: Told | None = None) 
     alarms = {one.key: one for one in published}
     if before is None:
         return Told(version, alarms)
-    return replace(before, version=version, alarms={**alarms, **before.alarms}, signature="")
+    return replace(before, version=version, alarms={**alarms, **before.alarms}, seen="")
 
 
 def news(

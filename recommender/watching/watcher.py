@@ -7,21 +7,20 @@ its events, only where nobody else has changed the patient meanwhile. Several co
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from recommender.errors import NothingPublished, StoreUnavailable, UnknownPatient, UnknownVersion
-from recommender.observations import Alarm
+from recommender.errors import NothingPublished, StoreCorrupt, StoreUnavailable, UnknownPatient, UnknownVersion
+from recommender.observations import Alarm, Observation
 from recommender.offer import Desk, elapsed_days
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
-from recommender.safety.verdict import Reading
 from recommender.snapshot import Entry
 from recommender.store import Store
-from recommender.stream import Person, Readings, Waiting
+from recommender.stream import Person, Readings, Settlement, Waiting
 from recommender.watching.alarms import against_drugs, crossed
+from recommender.watching.bands import bands
 from recommender.watching.charts import current, observing, with_observations
 from recommender.watching.telling import MINUTE, Told, begun, news
 
@@ -35,14 +34,13 @@ RECLAIM_SECONDS, LATER_SECONDS, BEAT_EVERY_SECONDS = 2.0, 1.0, 15.0
 
 @dataclass
 class Counts:
-    """What a consumer has done. delays: milliseconds from the arrival of an observation to its event, the last ones."""
+    """What a consumer has done."""
 
     observations: int = 0
     unknown: int = 0
     buried: int = 0
     events: int = 0
     dropped: int = 0
-    delays: list[int] = field(default_factory=list)
 
 
 class Watcher:
@@ -112,21 +110,33 @@ class Watcher:
     # --- one batch ---------------------------------------------------------------------------------------------------
 
     def _deal(self, taken: Sequence[Waiting]) -> None:
-        known = [one for one in taken if self._entry(one.observation.patient_id) is not None]
-        people = self.readings.apply([one.observation for one in known])
-        failed = set()
-        for patient_id, person in people.items():
+        known, failed, found = list[Observation](), set[str](), list[Settlement]()
+        for one in taken:
+            patient_id = one.observation.patient_id
             try:
-                self._examine(person)
-            except StoreUnavailable:
-                raise
-            except Exception as error:  # noqa: BLE001  (one patient must not stop all others; it is tried again)
+                if self._entry(patient_id) is not None:
+                    known.append(one.observation)
+            except StoreCorrupt as error:
                 self._troubled(error)
                 failed.add(patient_id)
+        people = self.readings.apply(known)
+        for patient_id, person in people.items():
+            try:
+                found += [one for one in [self._judged(person)] if one is not None]
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # noqa: BLE001  one patient must not stop all others; it is tried again
+                self._troubled(error)
+                failed.add(patient_id)
+        for judged, settled in zip(found, self.readings.settle(found, self._deliver), strict=True):
+            if settled:
+                self.counts.events += len(judged.events)
+            else:
+                self._examine(self.readings.person(judged.person.patient_id))
         done = [one for one in taken if one.observation.patient_id not in failed]
         self.readings.done(done)
         self.counts.observations += len(done)
-        self.counts.unknown += len(taken) - len(known)
+        self.counts.unknown += sum(one.observation.patient_id not in people for one in done)
 
     def _to_try_again(self) -> list[Waiting]:
         """What another consumer, or we, had and did not deal with; but not for ever."""
@@ -147,48 +157,39 @@ class Watcher:
                 self.readings.not_later(patient_id)
 
     def _examine(self, person: Person) -> None:
+        """Tell what is news of one person, whoever else changes it meanwhile."""
         for _ in range(ATTEMPTS):
-            if self._told(person):
+            settlement = self._judged(person) if person.newest else None
+            if settlement is None:
+                return
+            if self.readings.settle([settlement], self._deliver)[0]:
+                self.counts.events += len(settlement.events)
                 return
             person = self.readings.person(person.patient_id)
-            if not person.newest:
-                return  # forgotten, or covered by a new version, meanwhile
         raise StoreUnavailable("a patient was changed by others at every attempt: it is tried again")
 
-    def _told(self, person: Person) -> bool:
-        """Tell what is news; False where the person was changed meanwhile, and nothing was told."""
+    def _judged(self, person: Person) -> Settlement | None:
+        """What is now told; None where no rule can see a difference to the last time."""
         desk, now, entry = self._current(), self._now(), self._entry(person.patient_id)
         if entry is None:
-            return True
+            return None
+        version, before = desk.release.version, Told.loads(person.told) if person.told else None
+        seen = f"{self._screen.rules.version} {bands(person.newest, self._screen)}"
+        if before is not None and before.version == version and before.seen == seen:
+            return None
         elapsed = elapsed_days(desk.release)
         found = current(person.newest, desk.release, self._screen, entry, now)
         chart = with_observations(entry, found, desk.release, self._screen, elapsed, now)
         reading = desk.reading(chart.chart, elapsed=elapsed)
-        beyond = crossed({one.code: one for one in found})
-        signature = self._signature(reading, beyond)
-        before = Told.loads(person.told) if person.told else None
-        if before is not None and before.version == desk.release.version and before.signature == signature:
-            return True
         told = before
-        if told is None or told.version != desk.release.version:
+        if told is None or told.version != version:
             published = desk.reading(entry.chart, elapsed=elapsed)
-            told = begun(desk.release.version, against_drugs(desk, entry, published), before)
+            told = begun(version, against_drugs(desk, entry, published), before)
+        beyond = crossed({one.code: one for one in found})
         holding: list[Alarm] = [*beyond, *against_drugs(desk, entry, reading)]
         newest = max(person.newest.values(), key=lambda one: (one.arrived, one.order))
         after, events, again = news(told, holding, person.patient_id, newest, now, self._quiet)
-        after = replace(after, signature="" if again else signature)
-        if not self.readings.settle(person, after.dumps(), events, again, self._deliver):
-            return False
-        self.counts.events += len(events)
-        self.counts.delays = [*self.counts.delays, *(one.at - newest.arrived for one in events)][-10_000:]
-        return True
-
-    def _signature(self, reading: Reading, beyond: Iterable[Alarm]) -> str:
-        """Of all that alarms depend on, within a version."""
-        digest = hashlib.sha256(self._screen.rules.version.encode())
-        digest.update(reading.states.tobytes())
-        digest.update("".join(one.key for one in beyond).encode())
-        return digest.hexdigest()[:16]
+        return Settlement(person, replace(after, seen="" if again else seen).dumps(), events, again)
 
     # --- what is read once -------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from recommender.access import SiteSecret
 from recommender.errors import StoreCorrupt
 from recommender.observations import TO_COME, TOO_OLD, Alarm, Event, Observation, understood
-from recommender.stream import Events, Readings
+from recommender.stream import Events, Readings, Settlement
 from recommender.stream.readings import Backlog
 from tests.recommender.watching import CREATININE, EGFR, POTASSIUM, place, reading
 
@@ -156,11 +156,11 @@ def test_what_was_told_is_written_with_its_events_or_not_at_all(readings):
     events = Events(readings.place)
     before = readings.apply([reading("a", "PAT-1", POTASSIUM, 7.0)])["PAT-1"]
     readings.apply([reading("b", "PAT-1", POTASSIUM, 5.0, minutes=1)])
-    assert not readings.settle(before, b"told", [event()], None, True)
+    assert readings.settle([Settlement(before, b"told", (event(),))], True) == [False]
     assert events.after("0", 10) == [] and readings.person("PAT-1").told == b""
     now = readings.person("PAT-1")
-    assert readings.settle(now, b"told", [event()], 77, True)
-    assert not readings.settle(now, b"told", [event()], 77, True)  # done twice: told once
+    settlement = Settlement(now, b"told", (event(),), 77)
+    assert readings.settle([settlement, settlement], True) == [True, False]  # done twice: told once
     (stored,) = events.after("0", 10)
     assert stored.event == event().__class__(stored.event.id, *list(vars(event()).values())[1:])
     assert events.last() == stored.event.id and events.after(stored.event.id, 10) == []
@@ -172,7 +172,7 @@ def test_what_was_told_is_written_with_its_events_or_not_at_all(readings):
 def test_no_patient_is_named_in_redis(settings, readings):
     readings.add([reading("a", "PAT-1", POTASSIUM, 7.0)])
     person = readings.apply([reading("a", "PAT-1", POTASSIUM, 7.0)])["PAT-1"]
-    readings.settle(person, b"{}", [event()], 5, True)
+    readings.settle([Settlement(person, b"{}", (event(),), 5)], True)
     readings.bury(readings.take("one", 10, None))
     assert b"PAT-1" not in keys_and_values(settings)
     assert [one.event.patient_id for one in Events(readings.place).after("0", 10)] == ["PAT-1"]
@@ -183,7 +183,7 @@ def test_forgotten_whole_also_what_is_under_way(settings, readings):
     for who in ("PAT-1", "PAT-2"):
         readings.add([reading(f"a{who}", who, POTASSIUM, 7.0), reading(f"b{who}", who, CREATININE, 1.0)])
         person = readings.apply([reading("a", who, POTASSIUM, 7.0)])[who]
-        readings.settle(person, b"{}", [event(who=who)], 5, True)
+        readings.settle([Settlement(person, b"{}", (event(who=who),), 5)], True)
     under_way = reading("c", "PAT-1", CREATININE, 2.0)
     assert readings.forget("PAT-1") == 1 + 2 + 1 + 1  # what is kept, two that wait, an event, a delivery
     assert readings.apply([under_way]) == {} and readings.newest(["PAT-1"]) == [{}]

@@ -219,14 +219,12 @@ def test_a_reading_that_always_fails_is_put_apart_and_stops_no_other(store, read
     served(store, tiny_snapshot)
     troubles = []
     one = watcher(store, readings, troubled=troubles.append)
-    examine = one._examine
+    judged = one._judged
 
     def fails(person):
-        if person.patient_id == "PAT-2":
-            raise ZeroDivisionError
-        examine(person)
+        return judged(person) if person.patient_id != "PAT-2" else 1 / 0
 
-    monkeypatch.setattr(one, "_examine", fails)
+    monkeypatch.setattr(one, "_judged", fails)
     readings.add([reading("a", "PAT-2", CREATININE, 4.0), reading("b", "PAT-1", CREATININE, 4.0)])
     one.turn(block_ms=None)
     assert ("PAT-1", "raised", "therapy", "egfr-metformin-30") in told_of(readings)

@@ -12,7 +12,7 @@ import pytest
 from recommender.access import SiteSecret
 from recommender.errors import EngineError
 from recommender.observations import Alarm, Event
-from recommender.stream import Events, Readings
+from recommender.stream import Events, Readings, Settlement
 from recommender.watching.detected_issue import detected_issue
 from recommender.watching.webhook import DELAYS, Receiver, Sender, receiver, signature
 from tests.recommender.watching import POTASSIUM, place, reading
@@ -68,7 +68,7 @@ def events(settings):
         who = f"PAT-{number}"
         person = readings.apply([reading("a", who, POTASSIUM, 7.0)])[who]
         told = Event("", who, "raised", ALARM, person.newest[POTASSIUM], 1_000 * number, "v1")
-        assert readings.settle(person, b"{}", [told], None, True)
+        assert readings.settle([Settlement(person, b"{}", (told,))], True) == [True]
     return Events(readings.place)
 
 

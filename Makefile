@@ -83,10 +83,11 @@ bench-nightly: install
 bench-quality: install
 	.venv/bin/python benchmarks/quality.py --by $(BY)
 
-# what the safety screen takes out of the lists of real patients, and what that costs
+# readings that stream in: how many a second, and how soon an event is told
 bench-readings: install
 	.venv/bin/python benchmarks/readings.py
 
+# what the safety screen takes out of the lists of real patients, and what that costs
 bench-safety: install
 	.venv/bin/python benchmarks/screen.py
 	.venv/bin/python benchmarks/safety.py

@@ -1,7 +1,9 @@
 """`make bench-readings`: a published sample in; how fast readings are dealt with, and how soon an event is told, out.
 
 A Redis server that writes each change to disk, `rxrec serve`, `rxrec watch` and the sender, all on this machine: what
-they take of it together is part of the figure. Every patient is monitored; every hundredth reading crosses a threshold.
+they take of it together is part of the figure. A thousand patients are monitored, and
+were before; every hundredth reading crosses a threshold. What each part takes of a processor depends little on what
+else runs; how long things take does.
 """
 
 from __future__ import annotations
@@ -33,12 +35,15 @@ from recommender.settings import Settings
 from recommender.store import open_store
 from recommender.stream import Events, Place, Readings
 
-PATIENTS, SENDERS = 3_000, 2
-# code, usual value, how much it varies; of each a home or laboratory measurement that rules or thresholds look at
-MEASURED = (
-    ("loinc:8480-6", 130, 8), ("loinc:8462-4", 80, 5), ("loinc:8867-4", 75, 6), ("loinc:2345-7", 120, 15),
-    ("loinc:29463-7", 80, 1), ("loinc:59408-5", 97, 1), ("loinc:2160-0", 0.9, 0.1), ("loinc:2823-3", 4.2, 0.2),
+PATIENTS, MONITORED, SENDERS = 3_000, 1_000, 2
+# how many of 20 readings, code, usual value, how much it varies: mostly vital signs, some laboratory values
+MIXED = (
+    (4, "loinc:8480-6", 130, 8), (4, "loinc:8462-4", 80, 5), (4, "loinc:8867-4", 75, 6), (3, "loinc:59408-5", 97, 1),
+    (2, "loinc:2345-7", 120, 15), (1, "loinc:29463-7", 80, 1), (1, "loinc:2160-0", 0.9, 0.1),
+    (1, "loinc:2823-3", 4.2, 0.2),
 )  # fmt: skip
+MEASURED = [(code, usual, spread) for times, code, usual, spread in MIXED for _ in range(times)]
+PARTS = ("redis", "serve", "watch")
 CROSSING = ("loinc:59408-5", 85)
 
 
@@ -99,7 +104,7 @@ def main() -> None:
             parts.append(subprocess.Popen([*command, "serve", "--port", str(port)], env=environment, **quiet))
             parts.append(subprocess.Popen([*command, "watch"], env=environment, **quiet))
             until_up(port)
-            measure(asked, settings, port, patients)
+            measure(asked, settings, port, patients[:MONITORED], dict(zip(PARTS, parts, strict=True)))
         finally:
             for part in reversed(parts):
                 part.terminate()
@@ -133,14 +138,37 @@ def until_up(port: int) -> None:
     raise SystemExit("the server did not start")
 
 
-def measure(asked: argparse.Namespace, settings: Settings, port: int, patients: list[str]) -> None:
+def processor_seconds(pid: int) -> float:
+    """Of a process and all that it started, so far."""
+    parent, spent = {}, {}
+    for one in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = one.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        own = int(one.parent.name)
+        parent[own], spent[own] = int(fields[1]), int(fields[11]) + int(fields[12])
+    found = {pid}
+    while more := {own for own, of in parent.items() if of in found} - found:
+        found |= more
+    return sum(spent.get(own, 0) for own in found) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(
+    asked: argparse.Namespace,
+    settings: Settings,
+    port: int,
+    patients: list[str],
+    parts: dict[str, subprocess.Popen[bytes]],
+) -> None:
     place = Place(settings.redis_url, settings.key_prefix, settings.workdir / "site.key")
     readings, events = Readings(place), Events(place)
     while not readings.is_watched():
         time.sleep(0.2)
-    send(port, patients, 400, asked.batch, 1e9, 9, [])  # both ends are warm
+    send(port, patients, 16 * len(patients), asked.batch, 1e9, 9, [])  # who is monitored was before
     while readings.counts()["waiting"]:
         time.sleep(0.1)
+    spent = {name: processor_seconds(part.pid) for name, part in parts.items()}
     before, late, most = events.last(), list[float](), [0]
     each = int(asked.rate * asked.seconds / SENDERS) // asked.batch * asked.batch
     lanes = [
@@ -165,6 +193,9 @@ def measure(asked: argparse.Namespace, settings: Settings, port: int, patients: 
     if len(delays):
         p50, p99 = np.percentile(delays, [50, 99])
         print(f"from arrival to event: p50 {p50:.0f} ms, p99 {p99:.0f} ms, longest {delays.max():.0f} ms")
+    each_took = {name: processor_seconds(part.pid) - spent[name] for name, part in parts.items()}
+    told_of = ", ".join(f"{name} {1e6 * seconds / total:.0f}" for name, seconds in each_took.items())
+    print(f"microseconds of a processor for a reading: {told_of}")
     load1, *_ = os.getloadavg()
     print(f"load of the machine {load1:.1f}, {os.cpu_count()} processors")
 

@@ -14,7 +14,6 @@ from flask import current_app
 
 from api import audit
 from api.formulary_file import FormularyFile
-from recommender.access.secret import FILE as SECRET
 from recommender.errors import EngineError, InputError, RulesMissing, StoreCorrupt, UnknownPatient, UnknownVersion
 from recommender.observations import milliseconds
 from recommender.offer import Desk, elapsed_days
@@ -192,7 +191,7 @@ class Serving:
         url = self.store().url
         with self._lock:
             if self._stream is None:
-                secret = self._settings.workdir / (self._settings.secret or SECRET)
+                secret = self._settings.secret_file
                 place = Place(url, self._settings.key_prefix, secret)
                 self._stream = (Readings(place), Events(place))
             return self._stream

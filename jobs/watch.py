@@ -15,7 +15,6 @@ import orjson
 
 from jobs.console import Console
 from recommender.access import SiteSecret
-from recommender.access.secret import FILE as SECRET
 from recommender.errors import EngineError, NothingPublished, RulesMissing, StoreUnavailable
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
@@ -58,7 +57,7 @@ def watch(console: Console, name: str, once: bool) -> None:
         )
         sender = None
         if settings.webhook:
-            secret = SiteSecret.load(settings.workdir / (settings.secret or SECRET))
+            secret = SiteSecret.load(settings.secret_file)
             sender = Sender(
                 Events(place), receiver(settings.webhook, secret), lambda why: _say("undelivered", what=why)
             )
@@ -130,12 +129,12 @@ def key(console: Console) -> None:
     settings = console.settings
     if not settings.webhook:
         raise EngineError("set RXREC_WEBHOOK to the address of the receiver first (docs/monitoring-readings.md)")
-    to = receiver(settings.webhook, SiteSecret.load(settings.workdir / (settings.secret or SECRET)))
+    to = receiver(settings.webhook, SiteSecret.load(settings.secret_file))
     console.result({"url": to.url, "secret": to.secret}, to.secret)
 
 
 def _place(settings: Settings, store: Store) -> Place:
-    return Place(store.url, settings.key_prefix, settings.workdir / (settings.secret or SECRET))
+    return Place(store.url, settings.key_prefix, settings.secret_file)
 
 
 def _screen(settings: Settings) -> Screen:

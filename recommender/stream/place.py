@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+import numpy as np
 
 from recommender.access import SiteSecret
 from recommender.errors import StoreCorrupt
+from recommender.packing import Words
+from recommender.pseudonyms import NAME_BYTES, Pseudonyms
 from recommender.store_connection import Client, Connection
 
-NONCE = 12
+MOST_HELD = 100_000  # patients whose name and seal are not made anew each time
 
 
-def pseudonym(key: bytes, patient_id: str) -> bytes:
-    """16 bytes that stand for a patient where the key is not known: HMAC-SHA-256, cut."""
-    return hmac.digest(key, patient_id.encode(errors="surrogatepass"), hashlib.sha256)[:16]
+class _Names:
+    """The pseudonyms of all of the site's secrets, the newest first; `stamp`: of the file when they were read."""
 
-
-@dataclass(frozen=True)
-class _Secrets:
-    """Keys by number, the newest first, and the file's stamp when they were read."""
-
-    stamp: tuple[int, int]
-    names: dict[int, bytes]
-    seals: dict[int, AESGCM]
-
-    @property
-    def newest(self) -> int:
-        return next(iter(self.names))
+    def __init__(self, stamp: tuple[int, int], secret: SiteSecret) -> None:
+        self.stamp = stamp
+        self.of = {number: Pseudonyms(secret, number) for number in secret.numbers}
+        self.newest = self.of[secret.number]
+        self.sealed: dict[str, tuple[str, bytes]] = {}
+        self.opened: dict[tuple[str, bytes], str] = {}
 
 
 class Place:
@@ -52,7 +42,7 @@ class Place:
         self.client: Client = self.connection.client
         self.prefix = self.connection.prefix
         self._secret_file, self._lock = secret_file, threading.Lock()
-        self._held: _Secrets | None = None
+        self._held: _Names | None = None
         self.waiting, self.dead = self.key("readings:waiting"), self.key("readings:dead")
         self.watching = self.key("readings:watching")
         self.people, self.later = self.key("readings:people"), self.key("readings:later")
@@ -82,51 +72,63 @@ class Place:
         return self.key(f"readings:gone:{who}")
 
     def seen(self, id_: str) -> str:
-        secrets = self._secrets()
-        return self.key(f"readings:seen:{pseudonym(secrets.names[secrets.newest], id_).hex()}")
+        """Ids are the sender's, and may name a patient too."""
+        return self.key(f"readings:seen:{self._names().newest.name(id_).hex()}")
 
     def who(self, patient_id: str) -> str:
         """The patient's name in keys."""
-        secrets = self._secrets()
-        return pseudonym(secrets.names[secrets.newest], patient_id).hex()
+        return self.sealed(patient_id)[0]
 
     def whos(self, patient_id: str) -> list[str]:
         """That, and those from before the secret was changed, newest first."""
-        return [pseudonym(key, patient_id).hex() for key in self._secrets().names.values()]
+        return [one.name(patient_id).hex() for one in self._names().of.values()]
 
-    def seal(self, patient_id: str, who: str) -> bytes:
-        secrets, nonce = self._secrets(), os.urandom(NONCE)
-        sealed = secrets.seals[secrets.newest].encrypt(nonce, patient_id.encode(errors="surrogatepass"), who.encode())
-        return b"%d:" % secrets.newest + nonce + sealed
+    def sealed(self, patient_id: str) -> tuple[str, bytes]:
+        """The patient's name in keys, and the patient's id as it stands beside it."""
+        names = self._names()
+        held = names.sealed.get(patient_id)
+        if held is None:
+            name = names.newest.name(patient_id)
+            ids = Words.of([patient_id.encode(errors="surrogatepass")])
+            by = np.frombuffer(name, dtype=np.uint8).reshape(1, NAME_BYTES)
+            content = names.newest.seal(by, ids).data.tobytes()
+            held = (name.hex(), b"%d:" % names.newest.number + content)
+            if len(names.sealed) >= MOST_HELD:
+                names.sealed.clear()
+            names.sealed[patient_id] = held
+        return held
 
     def unseal(self, sealed: bytes, who: str) -> str:
         """The patient id. Raises StoreCorrupt where it is not of this site, or of another patient."""
-        number, _, rest = sealed.partition(b":")
-        try:
-            seal = self._secrets().seals[int(number)]
-            return seal.decrypt(rest[:NONCE], rest[NONCE:], who.encode()).decode(errors="surrogatepass")
-        except (InvalidTag, KeyError, ValueError):
-            raise StoreCorrupt(
-                "a reading in the stream was not sealed with a secret of this site: put the file of secrets back"
-            ) from None
+        names = self._names()
+        held = names.opened.get((who, sealed))
+        if held is None:
+            number, _, content = sealed.partition(b":")
+            try:
+                (held,) = names.of[int(number)].open([bytes.fromhex(who)], [content])
+            except (KeyError, ValueError, StoreCorrupt):
+                raise StoreCorrupt(
+                    "a reading in the stream was not sealed with a secret of this site: put the file of secrets back"
+                ) from None
+            if len(names.opened) >= MOST_HELD:
+                names.opened.clear()
+            names.opened[who, sealed] = held
+        return held
 
-    def _secrets(self) -> _Secrets:
-        try:
-            about = self._secret_file.stat()
-            stamp = (about.st_mtime_ns, about.st_ino)
-        except OSError:
-            stamp = (0, 0)  # not made yet, or told of below
+    def _names(self) -> _Names:
         held = self._held
-        if held is None or held.stamp != stamp:
+        if held is None or held.stamp != self._stamp():
             with self._lock:
                 secret = SiteSecret.load(self._secret_file)
-                about = self._secret_file.stat()
-                held = self._held = _Secrets(
-                    (about.st_mtime_ns, about.st_ino),
-                    {number: secret.derive("readings", number) for number in secret.numbers},
-                    {number: AESGCM(secret.derive("readings seal", number)) for number in secret.numbers},
-                )
+                held = self._held = _Names(self._stamp(), secret)
         return held
+
+    def _stamp(self) -> tuple[int, int]:
+        try:
+            about = self._secret_file.stat()
+        except OSError:
+            return (0, 0)  # not made yet, or told of where it is read
+        return about.st_mtime_ns, about.st_ino
 
     def script(self, lua: str) -> Any:
         return self.client.register_script(lua)

@@ -85,9 +85,8 @@ class Readings:
         for start in range(0, len(observations), CHUNK):
             keys, arguments = [place.waiting], list[Any]((most, SEEN_SECONDS))
             for one in observations[start : start + CHUNK]:
-                who = place.who(one.patient_id)
                 keys.append(place.seen(one.id))
-                arguments += [one.digest, who, place.seal(one.patient_id, who), _content(one)]
+                arguments += [one.digest, *place.sealed(one.patient_id), _content(one)]
             with place.explained():
                 answer = self._add(keys=keys, args=arguments)
             if answer == 0:
@@ -152,8 +151,8 @@ class Readings:
         """They cannot be dealt with: kept apart, so that somebody can look."""
         with self.place.explained(), self.place.client.pipeline() as pipe:
             for one in taken:
-                sealed = self.place.seal(one.observation.patient_id, one.who)
-                fields = {"w": one.who, "s": sealed, "o": _content(one.observation)}
+                who, sealed = self.place.sealed(one.observation.patient_id)
+                fields = {"w": who, "s": sealed, "o": _content(one.observation)}
                 pipe.xadd(self.place.dead, fields, maxlen=MOST_DEAD, approximate=True)
                 pipe.xack(self.place.waiting, GROUP, one.id)
                 pipe.xdel(self.place.waiting, one.id)
@@ -190,8 +189,8 @@ class Readings:
         place = self.place
         with place.explained(), place.client.pipeline(transaction=False) as pipe:
             for patient_id, theirs in by.items():
-                who = place.who(patient_id)
-                arguments: list[Any] = [who, place.seal(patient_id, who), KEPT_SECONDS]
+                who, sealed = place.sealed(patient_id)
+                arguments: list[Any] = [who, sealed, KEPT_SECONDS]
                 for one in theirs:
                     arguments += [one.code, _content(one)]
                 self._apply(keys=[place.of(who), place.gone(who), place.people], args=arguments, client=pipe)
@@ -236,8 +235,11 @@ class Readings:
             for one in settlements:
                 person, due = one.person, one.events[0].at if deliver and one.events else ""
                 again = "" if one.again is None else one.again
-                arguments = [person.who, person.revision, one.told, again, MOST_EVENTS, due]
-                arguments += [place.seal(person.patient_id, person.who), *(orjson.dumps(_bare(e)) for e in one.events)]
+                who, sealed = place.sealed(person.patient_id)
+                # where the secret was changed since it was read, the person is read anew, under the new name
+                revision = person.revision if who == person.who else b""
+                arguments = [who, revision, one.told, again, MOST_EVENTS, due, sealed]
+                arguments += [orjson.dumps(_bare(event)) for event in one.events]
                 keys = [place.of(person.who), place.later, place.events, place.due, place.deliveries]
                 self._settle(keys=keys, args=arguments, client=pipe)
             return [bool(done) for done in pipe.execute()]

@@ -15,7 +15,7 @@ import numpy as np
 from recommender.features import Column
 from recommender.loaders.measurements import measurements
 from recommender.observations import KEPT_DAYS, Observation, milliseconds
-from recommender.safety.charts import OLDEST, Known
+from recommender.safety.charts import OLDEST
 from recommender.safety.screen import CREATININE, Screen
 from recommender.snapshot import Entry, Release
 from recommender.watching.bands import EGFR, latest, measure_of
@@ -33,7 +33,7 @@ def observing(release: Release, screen: Screen) -> Release:
         Column(code, "observation", table[code].name if code in table else code, "")
         for code in sorted(screen.observed - there)
     )
-    return replace(release, known=Known((*known.concepts, *more), known.untold, known.local))
+    return replace(release, known=replace(known, concepts=(*known.concepts, *more)))
 
 
 def data_as_of(release: Release) -> int:

@@ -15,7 +15,7 @@ import orjson
 
 from jobs.console import Console
 from recommender.access import SiteSecret
-from recommender.errors import EngineError, NothingPublished, RulesMissing, StoreUnavailable
+from recommender.errors import EngineError, NothingPublished, RulesMissing, StoreUnavailable, UnknownVersion
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
 from recommender.settings import Settings
@@ -154,7 +154,7 @@ def _watch(console: Console, watcher: Watcher) -> None:
                 begun = True
             watcher.turn()
             said = ""
-        except (StoreUnavailable, NothingPublished) as error:
+        except (StoreUnavailable, NothingPublished, UnknownVersion) as error:
             if str(error) != said:
                 console.say(str(error))
             begun, said = False, str(error)

@@ -7,11 +7,12 @@ its events, only where nobody else has changed the patient meanwhile. Several co
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from recommender.errors import NothingPublished, StoreCorrupt, StoreUnavailable, UnknownPatient, UnknownVersion
+from recommender.errors import NothingPublished, StoreUnavailable, UnknownPatient, UnknownVersion
 from recommender.observations import Alarm, Observation
 from recommender.offer import Desk, elapsed_days
 from recommender.safety.indications import Indications
@@ -63,13 +64,15 @@ class Watcher:
         self._store, self._screen, self._indications, self._name = store, screen, indications, name
         self._quiet, self._deliver, self._troubled, self._clock = quiet_minutes * MINUTE, deliver, troubled, clock
         self._desk: Desk | None = None
+        self._to_sweep = True
         self._held: dict[str, Entry | None] = {}
         self._reclaimed = self._looked = self._beaten = float("-inf")
 
     def turn(self, block_ms: int | None = BLOCK_MS) -> int:
         """Deal with what waits, or wait for it a while; how many observations there were. Raises StoreUnavailable,
         NothingPublished, and what reading the release raises."""
-        if self._renew():
+        self._renew()
+        if self._to_sweep:
             self.sweep()
         moment = time.monotonic()
         if moment - self._beaten > BEAT_EVERY_SECONDS:
@@ -87,10 +90,10 @@ class Watcher:
         return len(taken)
 
     def begin(self) -> None:
-        """The group of consumers, and what a version that came while nobody watched has made needless."""
+        """The group of consumers; the first turn also drops what a version that came while nobody watched covers."""
         self.readings.begin()
         self._renew()
-        self.sweep()
+        self._to_sweep = True
 
     def sweep(self) -> None:
         """Keep no longer what the version being served covers, nor what is too old."""
@@ -106,6 +109,7 @@ class Watcher:
                 if not gone or self.readings.drop(person, gone):
                     self.counts.dropped += len(gone)
                     break
+        self._to_sweep = False
 
     # --- one batch ---------------------------------------------------------------------------------------------------
 
@@ -113,25 +117,18 @@ class Watcher:
         known, failed, found = list[Observation](), set[str](), list[Settlement]()
         for one in taken:
             patient_id = one.observation.patient_id
-            try:
+            with self._apart(patient_id, failed):
                 if self._entry(patient_id) is not None:
                     known.append(one.observation)
-            except StoreCorrupt as error:
-                self._troubled(error)
-                failed.add(patient_id)
         people = self.readings.apply(known)
         for patient_id, person in people.items():
-            try:
+            with self._apart(patient_id, failed):
                 found += [one for one in [self._judged(person)] if one is not None]
-            except StoreUnavailable:
-                raise
-            except Exception as error:  # noqa: BLE001  one patient must not stop all others; it is tried again
-                self._troubled(error)
-                failed.add(patient_id)
         for judged, settled in zip(found, self.readings.settle(found, self._deliver), strict=True):
             if settled:
                 self.counts.events += len(judged.events)
-            else:
+                continue
+            with self._apart(judged.person.patient_id, failed):
                 self._examine(self.readings.person(judged.person.patient_id))
         done = [one for one in taken if one.observation.patient_id not in failed]
         self.readings.done(done)
@@ -150,11 +147,23 @@ class Watcher:
     def _look_again(self) -> None:
         """At patients of whom something had to wait."""
         for patient_id in self.readings.due(self._now()):
-            person = self.readings.person(patient_id)
-            if person.newest and self._entry(patient_id) is not None:
-                self._examine(person)
-            else:
-                self.readings.not_later(patient_id)
+            failed, person = set[str](), self.readings.person(patient_id)
+            with self._apart(patient_id, failed):
+                if person.newest and self._entry(patient_id) is not None:
+                    self._examine(person)
+                    continue
+            self.readings.not_later(patient_id)  # the next reading has the patient looked at in any case
+
+    @contextlib.contextmanager
+    def _apart(self, patient_id: str, failed: set[str]) -> Iterator[None]:
+        """An error of one patient must not stop all others: it is told, and the patient is tried again."""
+        try:
+            yield
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001
+            self._troubled(error)
+            failed.add(patient_id)
 
     def _examine(self, person: Person) -> None:
         """Tell what is news of one person, whoever else changes it meanwhile."""
@@ -170,7 +179,7 @@ class Watcher:
 
     def _judged(self, person: Person) -> Settlement | None:
         """What is now told; None where no rule can see a difference to the last time."""
-        desk, now, entry = self._current(), self._now(), self._entry(person.patient_id)
+        entry, desk, now = self._entry(person.patient_id), self._current(), self._now()
         if entry is None:
             return None
         version, before = desk.release.version, Told.loads(person.told) if person.told else None
@@ -193,17 +202,12 @@ class Watcher:
 
     # --- what is read once -------------------------------------------------------------------------------------------
 
-    def _renew(self) -> bool:
-        """Whether there is a new version since the last time."""
+    def _renew(self) -> None:
+        """Read the version that is served now, where it is another one."""
         version = self._store.current()
-        if self._desk is not None and self._desk.release.version == version:
-            return False
-        try:
+        if self._desk is None or self._desk.release.version != version:
             release = observing(self._store.release(version), self._screen)
-        except UnknownVersion:  # replaced and retired since: the next turn sees the next one
-            return False
-        self._desk, self._held = Desk(release, self._screen, self._indications), {}
-        return True
+            self._desk, self._held, self._to_sweep = Desk(release, self._screen, self._indications), {}, True
 
     def _current(self) -> Desk:
         if self._desk is None:
@@ -219,9 +223,8 @@ class Watcher:
             entry = self._store.entry(desk.release, patient_id)
         except UnknownPatient:
             entry = None
-        except UnknownVersion:
-            self._renew()
-            return self._entry(patient_id)
+        except UnknownVersion:  # it was retired: what is under way comes again, and finds the next one
+            raise StoreUnavailable("a new version is being served: what is under way is done with it") from None
         if len(self._held) >= MOST_HELD:
             self._held.pop(next(iter(self._held)))
         self._held[patient_id] = entry

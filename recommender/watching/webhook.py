@@ -42,7 +42,11 @@ class Receiver:
     key: bytes
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+            _ = parts.port
+        except ValueError:
+            raise EngineError("RXREC_WEBHOOK is no address: write https://host/path") from None
         if parts.scheme not in ("https", "http") or not parts.hostname or parts.username:
             raise EngineError("RXREC_WEBHOOK must be an https:// address without a user name")
         if parts.scheme == "http" and not _is_loopback(parts.hostname):

@@ -132,7 +132,9 @@ def test_a_sender_that_is_killed_leaves_what_it_had_to_the_next(events, receivin
     assert sender(events, there.url, [161.0], []).turn() == 3
 
 
-@pytest.mark.parametrize("url", ["ftp://a", "http://hospital.example.org/x", "https://user@a.example", "nonsense"])
+@pytest.mark.parametrize(
+    "url", ["ftp://a", "http://hospital.example.org/x", "https://user@a.example", "https://a.example:x/", "nonsense"]
+)
 def test_it_goes_over_tls_or_stays_on_this_machine(url):
     with pytest.raises(EngineError, match="RXREC_WEBHOOK"):
         Receiver(url, b"")

@@ -28,11 +28,15 @@ from api.auth import backend, signin
 from api.auth.guard import guard, is_on
 from api.compress import compress
 from api.formulary_file import FormularyFile
+from api.kept import MIB, Kept
 from api.observation_types import LONGEST_HOLD
 from api.observe import OrjsonProvider, log_failure, observe
 from api.reference import Reference
+from api.reviews import Reviews
+from api.risks import Risks
 from api.serving import Serving
 from recommender.feedback import FeedbackLog
+from recommender.forgotten import FILE as FORGOTTEN
 from recommender.settings import Settings
 from recommender.store import Store
 
@@ -62,6 +66,9 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     settings = settings or Settings.from_environment()
     formulary = FormularyFile(settings.formulary)
     app.extensions["rxrec"] = Serving(settings, store, formulary)
+    app.extensions["rxrec_kept"] = Kept(settings.answer_memory * MIB, settings.workdir / FORGOTTEN)
+    app.extensions["rxrec_reviews"] = Reviews(settings)
+    app.extensions["rxrec_risks"] = Risks(settings)
     app.extensions["rxrec_feedback"] = FeedbackLog(settings.workdir)
     app.extensions["rxrec_reference"] = Reference(settings, formulary)
     metrics.measure(app)
@@ -90,5 +97,6 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
         app.register_blueprint(room.blueprint)
     app.jinja_env.globals.update(pages.GLOBALS)
     if in_service:
-        app.extensions["rxrec"].warm()
+        templates = app.jinja_env
+        app.extensions["rxrec"].warm(lambda: [templates.get_template(name) for name in templates.list_templates()])
     return app

@@ -25,7 +25,7 @@ class FormularyFile:
             return Formulary()
         path = Path(self._path)
         with self._lock:
-            stamp = _stamp(path)
+            stamp = stamp_of(path)
             if self._held is None or self._held[0] != stamp:
                 try:
                     self._held = stamp, Formulary.load(path, vocabulary)
@@ -34,7 +34,7 @@ class FormularyFile:
             return self._held[1]
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def stamp_of(path: Path) -> tuple[int, int]:
     """Changes when the file does; what is not there is for the reader to explain."""
     try:
         about = path.stat()

@@ -23,7 +23,8 @@ from api.serving import serving
 from api.whatif import KINDS, LONGEST, Names, changes, told, understood
 from recommender.errors import EngineError
 from recommender.live import records_of, with_added
-from recommender.offer import Desk, elapsed_days
+from recommender.offer import Desk
+from recommender.offered import elapsed_days
 
 blueprint = Blueprint("whatif", __name__)
 _lock = threading.Lock()

@@ -14,14 +14,18 @@ from api import pages_feedback, present_safety
 from api.answers import DEFAULT_N, Answer, answer_of, longest
 from api.dates import date_in_words
 from api.frame import words
-from api.present import Chart, Measured, Term, chart, plain_unit, suggestions
+from api.present import Chart, Measured, Term, chart, suggestions
 from api.recommendations import checked_kinds, checked_n
+from api.reviews import reviews
+from api.risks import risks
 from api.serving import serving
 from api.whatif import Added
 from api.words import EN, Words
-from recommender.offer import Desk, elapsed_days
+from recommender.offer import Desk
+from recommender.offered import elapsed_days
 from recommender.safety.renal import ckd_epi_2021
 from recommender.safety.screen import CREATININE
+from recommender.safety.verdict import plain_unit
 from recommender.snapshot import Entry
 
 LENGTHS = (10, 20)  # what a page can hold within its weight, however long the charts
@@ -60,6 +64,8 @@ def values(
         "refused": (),
         "room": "patients",
         "answer": answer,
+        "review": reviews().of(desk, entry, t),
+        "risks": risks().of(answer.patient_id, t),
         "chart": _with(chart(release, entry, answer, t, measured(desk, entry, elapsed, t)), added, t),
         "suggestions": suggestions(answer, t),
         "therapy": present_safety.therapy(answer, t, date_in_words(answer.safety.rules_reviewed, t)),

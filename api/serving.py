@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import cache, partial
 
@@ -14,9 +13,19 @@ from flask import current_app
 
 from api import audit
 from api.formulary_file import FormularyFile
-from recommender.errors import EngineError, InputError, RulesMissing, StoreCorrupt, UnknownPatient, UnknownVersion
+from recommender.errors import (
+    EngineError,
+    InputError,
+    NothingPublished,
+    RulesMissing,
+    StoreCorrupt,
+    StoreUnavailable,
+    UnknownPatient,
+    UnknownVersion,
+)
 from recommender.observations import milliseconds
-from recommender.offer import Desk, elapsed_days
+from recommender.offer import Desk
+from recommender.offered import elapsed_days
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
 from recommender.settings import Settings
@@ -26,6 +35,9 @@ from recommender.stream import Events, Place, Readings
 from recommender.watching.charts import current, observing, with_observations
 
 KNOWN_SECONDS, MOST_KNOWN = 60.0, 200_000
+WARM_AGAIN_SECONDS, MENDED_SECONDS = 1.0, 30.0
+# looked for in place of a patient who is not the caller's: neither the answer nor its time tells the two apart
+NOBODY = "\0nobody"
 RELEASES_HELD = 2  # the one being served, and the one before it for requests that have begun with it
 
 
@@ -55,9 +67,15 @@ class DeskCache:
         except UnknownVersion:  # replaced and retired since the pointer was read: only then look again
             return self._named(self._store.current())
 
+    def held(self) -> Desk | None:
+        """The release that was served last, as far as this process knows."""
+        return next(iter(self._held), None)
+
     def _named(self, version: str) -> Desk:
         found = self._find(version)
         if found:
+            if found is not self._held[0]:  # gone back to: from now on it is the one that requests begin with
+                self._held = (found, *(desk for desk in self._held if desk is not found))
             return found
         with self._lock:  # one thread loads; the others wait for it rather than load the same megabytes
             found = self._find(version)
@@ -91,16 +109,33 @@ class Serving:
         self._known: tuple[str, float, set[str]] = ("", 0.0, set())
         self._stream: tuple[Readings, Events] | None = None
         self._lock = threading.Lock()
+        self._warming = threading.Event()
 
-    def warm(self) -> None:
-        """Open the store and read the release in a thread of its own, so that the first clinician does not wait for it.
-        What stands against it is told to the first request."""
+    def warm(self, more: Callable[[], object] = lambda: None) -> None:
+        """Open the store, read the release and compile what screens and explains, in a thread of its own, so that no
+        clinician waits for it: half a minute on a fresh install. Tried until there is a release; what stands against
+        it is told to each request. more: what else to do once."""
+        self._warming.set()
 
         def read() -> None:
-            with contextlib.suppress(EngineError):
-                self.desk().warm()
+            try:
+                more()
+                while True:
+                    try:
+                        return self.desk().warm()
+                    except (NothingPublished, StoreUnavailable):
+                        time.sleep(WARM_AGAIN_SECONDS)
+                    except EngineError:  # reading broken rules again and again would keep a processor busy
+                        time.sleep(MENDED_SECONDS)
+            finally:  # whatever went wrong, requests tell it better than a process that is never ready
+                self._warming.clear()
 
         threading.Thread(target=read, name="warm", daemon=True).start()
+
+    @property
+    def warming(self) -> bool:
+        """Whether requests would still wait for what `warm` does."""
+        return self._warming.is_set()
 
     def desk(self) -> Desk:
         """The release being served and the rules. Raises NothingPublished, StoreUnavailable, StoreCorrupt or
@@ -114,17 +149,19 @@ class Serving:
     def patient(self, patient_id: str) -> tuple[Desk, Entry]:
         """The desk and this patient's entry of its version. Raises UnknownPatient and what `desk` raises."""
         audit.asked(patient_id)
+        looked_for = patient_id if audit.is_theirs(patient_id) else NOBODY
         store, cache = self._opened()
+        held = cache.held()
+        entry = store.current_entry(held.release, looked_for) if held else None
+        if held and entry:
+            return held, self._as_it_is_now(held, [patient_id], [entry])[0]
         desk = cache.current()
         try:
-            entry = store.entry(desk.release, patient_id)
+            entry = store.entry(desk.release, looked_for)
         except UnknownVersion:  # retired since the pointer was read: only then look again
             desk = cache.current()
-            entry = store.entry(desk.release, patient_id)
-        (entry,) = self._as_it_is_now(desk, [patient_id], [entry])
-        if not audit.is_theirs(patient_id):  # asked last, so that it takes as long as for a patient of theirs
-            raise UnknownPatient("no patient of that id is the caller's to see")
-        return desk, entry
+            entry = store.entry(desk.release, looked_for)
+        return desk, self._as_it_is_now(desk, [patient_id], [entry])[0]
 
     def patients(self, patient_ids: Sequence[str]) -> tuple[Desk, list[Entry | UnknownPatient | StoreCorrupt]]:
         """The desk and the entry of each patient, all of one version; in place of an entry what is wrong with that one
@@ -143,11 +180,10 @@ class Serving:
 
         def entry(desk: Desk, patient_id: str) -> Entry | UnknownPatient | StoreCorrupt:
             try:
-                found = store.entry(desk.release, patient_id)
+                return store.entry(desk.release, patient_id if audit.is_theirs(patient_id) else NOBODY)
             except (UnknownPatient, StoreCorrupt) as error:
                 audit.refused(patient_id)
                 return error
-            return found if audit.is_theirs(patient_id) else UnknownPatient("no patient of the caller's")
 
         desk = cache.current()
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from jobs.audit import audit
+from jobs.conditions import conditions
 from jobs.console import Console, Group
 from jobs.evaluate import evaluate
 from jobs.feedback import feedback
@@ -17,6 +18,7 @@ from jobs.ingest import ingest
 from jobs.keys import keys
 from jobs.nightly import nightly
 from jobs.report import report
+from jobs.risk import risk
 from jobs.rules import rules
 from jobs.sample import sample
 from jobs.secret import secret
@@ -46,7 +48,8 @@ def main(ctx: click.Context, workdir: Path | None, quiet: bool, as_json: bool) -
     4 the Redis server is not available, 5 its contents are not ours, 6 no such version is
     published, 8 too little data to learn from, 9 the new version is worse than the served one,
     10 there are no safety rules, 11 the log of feedback cannot be read or written,
-    12 the audit log cannot be written, 13 the audit log was tampered with.
+    12 the audit log cannot be written, 13 the audit log was tampered with, 14 published, but not
+    all reports were written.
     """
     settings = Settings.from_environment()
     if workdir is not None:
@@ -73,6 +76,8 @@ for command in (
     audit,
     forget,
     report,
+    risk,
+    conditions,
 ):
     main.add_command(command)
 

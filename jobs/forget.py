@@ -22,10 +22,10 @@ from recommender.stream import Place, Readings
 def forget(console: Console, patient: str, yes: bool) -> None:
     """Remove a person; `-` reads the id from stdin, so that no shell keeps it.
 
-    From every published version, the log of feedback, readings and their events, and what runs have kept; later nights,
-    fits and evaluations leave the person out, also where an export holds them. The weights of the served model still
-    have learned from them until the next night. The audit log stays: it must tell who saw them. Backups, exports and
-    reports are yours to clean.
+    From every published version, the log of feedback, readings and their events, and what runs have kept, weights too,
+    as no weight tells whose it is; later nights, fits and evaluations leave the person out, also where an export holds
+    them. The weights of the served model still have learned from them until the next night. The audit log stays: it
+    must tell who saw them. Backups, exports and reports are yours to clean.
     """
     patient_id = sys.stdin.readline().strip() if patient == "-" else patient
     if not patient_id:
@@ -36,7 +36,11 @@ def forget(console: Console, patient: str, yes: bool) -> None:
     Forgotten(settings.workdir, settings.secret_file).add(patient_id)
     events = FeedbackLog(settings.workdir).forget(patient_id)
     kept = 0
-    for folder in (settings.workdir / "cache", *(settings.workdir / "runs").glob("*/stages")):
+    for scores in (settings.workdir / "risk").glob("*/scores.npz"):
+        scores.unlink()  # told again by the next `rxrec risk score`, without this person
+    runs = settings.workdir / "runs"
+    learned = [folder for part in ("model", "support") for folder in runs.glob(f"*/release/{part}")]
+    for folder in (settings.workdir / "cache", *runs.glob("*/stages"), *learned):
         if folder.is_dir():
             try:
                 shutil.rmtree(folder)
@@ -51,7 +55,7 @@ def forget(console: Console, patient: str, yes: bool) -> None:
     console.result(
         told,
         f"removed from {versions} published versions, {events} events of feedback, {readings} readings and events of "
-        f"monitoring and {kept} folders of read exports. "
+        f"monitoring and {kept} folders that runs kept. "
         "Run `rxrec nightly` so that the served model has not learned from this person either; if a night was running, "
         "do this again when it has ended.",
     )

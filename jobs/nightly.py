@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,10 +22,14 @@ from jobs.assessing import Night, assess, load_night, save_night
 from jobs.console import Console
 from jobs.feedback import heard, night_in_words
 from jobs.kinds import kinds_option
+from jobs.night_reports import Wanted, failures_in_words, write_card_of_refused, write_reports
+from jobs.night_reports import in_words as reports_in_words
+from jobs.night_reports import options as report_options
 from jobs.source import Source, source_options
 from jobs.stages import Events, Form, Kept, Run, fingerprint, sha256_of
 from jobs.updating import in_words, load_update, save_update
-from recommender.errors import EngineError, GateRefused, NothingPublished, StoreCorrupt
+from recommender.access import seal_of
+from recommender.errors import EngineError, GateRefused, NothingPublished, ReportsFailed, StoreCorrupt
 from recommender.features import PatientMatrix, build_matrix
 from recommender.feedback import HOW, OFF
 from recommender.forgotten import Forgotten
@@ -34,8 +38,6 @@ from recommender.models import MODELS
 from recommender.pipeline import make_snapshot
 from recommender.publication import Onto
 from recommender.records import THERAPIES, TREATMENT_KINDS, Records
-from recommender.reports.card import card_of
-from recommender.reports.card_page import write_card
 from recommender.run_files import (
     load_matrix,
     load_records,
@@ -45,6 +47,7 @@ from recommender.run_files import (
     save_snapshot,
 )
 from recommender.safety.screen import Screen
+from recommender.sealing import Place
 from recommender.selection import AUTO, FILE
 from recommender.snapshot import Release, Snapshot, pack_release
 from recommender.store import Store, open_store
@@ -96,6 +99,7 @@ EXAMPLES = 8  # synthetic patients offered on the start page of the demo
     type=click.Path(path_type=Path, dir_okay=False),
     help="Append a JSON line for each stage and its progress, for a program that watches.",
 )
+@report_options
 @kinds_option("default: all kinds; quality is then measured on drugs, procedures and care plans")
 @click.pass_obj
 def nightly(
@@ -108,17 +112,20 @@ def nightly(
     resume: bool,
     update: bool,
     events_file: Path | None,
+    reports: str,
+    lists: Path | None,
+    site: Path | None,
 ) -> None:
-    """Run a night: read, fit, score, compare, publish, switch over.
+    """Run a night: read, fit, score, compare, publish, switch over, write reports.
 
     What was published before stays in service until the new version is whole, and stays as it is when anything fails,
     and when the new version is worse in what it was compared by.
     """
     os.umask(0o077)  # what this run writes is readable by its owner only
-    workdir, asked = console.settings.workdir, _asked()
+    workdir, asked, wanted = console.settings.workdir, _asked(), Wanted.of(reports, lists, site)
     events = Events(events_file)
     try:
-        run = Run.resumed(workdir / "runs", asked, events) if resume else None
+        run = Run.resumed(workdir / "runs", asked, events, seal_of(console.settings)) if resume else None
         with contextlib.ExitStack() as stack:
             if run:
                 stack.callback(run.close)
@@ -126,9 +133,10 @@ def nightly(
             elif resume:
                 console.say("there is no such run to take up: a new one begins")
             told = Telling(console.settings, console.quiet, console.as_json, events)
-            summary = _night(told, source, Asked(name, gate, how, kinds, update, asked), run, stack)
+            summary = _night(told, source, Asked(name, gate, how, kinds, update, asked, wanted), run, stack)
         console.result(summary, _in_words(summary))
-        events.tell("run", state="done", exit_code=0)
+        failed = bool(summary["reports"]["failed"])
+        events.tell("run", state="done", exit_code=ReportsFailed.exit_code if failed else 0)
     except EngineError as error:
         events.tell("run", state="failed", error=type(error).__name__, message=str(error), exit_code=error.exit_code)
         raise
@@ -137,6 +145,10 @@ def nightly(
         raise
     finally:
         events.close()
+    if failed:  # the result was told: to raise would print a second one
+        if not console.as_json:
+            click.echo(f"rxrec: {failures_in_words(summary['reports'])}", err=True)
+        click.get_current_context().exit(ReportsFailed.exit_code)
 
 
 @dataclass(frozen=True)
@@ -149,6 +161,7 @@ class Asked:
     kinds: tuple[str, ...]
     update: bool
     digest: str
+    wanted: Wanted
 
 
 @dataclass(frozen=True)
@@ -186,7 +199,7 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
     store = stack.enter_context(open_store(settings))  # a store that is down is found out before the work, not after
     if run is None:
         version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-        run = Run.begun(workdir / "runs" / version, asked.digest, events)
+        run = Run.begun(workdir / "runs" / version, asked.digest, events, seal_of(settings))
         stack.callback(run.close)
     events.run = run.name
     events.tell("run", state="begun", created=run.created)
@@ -237,7 +250,7 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
             update = stage("update", {"served": served.version, "rules": screen.rules.version}, make, kept_as).value
             verdict = compared(update.changed.release.manifest, judge_by, None, why_alone)
             snapshot = _judged(update.changed, verdict)
-            return _conclude(console, run, store, asked, snapshot, update.onto, verdict, records.value)
+            return _conclude(console, run, store, screen, asked, snapshot, update.onto, verdict, records.value)
         console.say(f"a whole night, because {why_whole}")
     today = lambda: build_matrix(records.value, kinds=kinds or TREATMENT_KINDS)  # noqa: E731
     matrix = stage("matrix", {"kinds": kinds}, today, Form(save_matrix, load_matrix))
@@ -250,7 +263,7 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
     coverage = coverage_of(snapshot.release.index, snapshot.top)
     verdict = compared({**snapshot.release.manifest, "coverage": coverage}, judge_by, night.value.gain, why_alone)
     judged = _judged(snapshot, verdict, coverage=coverage)
-    return _conclude(console, run, store, asked, judged, None, verdict, records.value)
+    return _conclude(console, run, store, screen, asked, judged, None, verdict, records.value)
 
 
 def _judged(snapshot: Snapshot, verdict: Verdict, **more: Any) -> Snapshot:
@@ -264,6 +277,7 @@ def _conclude(
     console: Telling,
     run: Run,
     store: Store,
+    screen: Screen,
     asked: Asked,
     snapshot: Snapshot,
     onto: Onto | None,
@@ -272,9 +286,10 @@ def _conclude(
 ) -> Any:
     """Publish and switch over, or refuse; what the night has to say."""
     release, manifest = snapshot.release, snapshot.release.manifest
-    _write_run(run.folder, release, records)
+    _write_run(run, release, records)
     if verdict.reasons and asked.gate == "on":
         run.end("refused")
+        write_card_of_refused(console, console.events, run, release, asked.wanted)
         raise GateRefused(
             f"not published, version {verdict.served} stays in service: {'; '.join(verdict.reasons)}. Everything "
             f"measured is in {run.folder}/gate.json; `--gate warn` publishes all the same"
@@ -289,12 +304,14 @@ def _conclude(
         store.activate(release.version)
     run.add("publish", cost)
     run.end("published")
+    written = write_reports(console, console.events, run, store, asked.wanted, screen)
     told = {"update": manifest["update"]} if onto else {}
     return {
         "version": release.version,
         "run": str(run.folder),
         **told,
         **{part: manifest[part] for part in ("counts", "safety", "chosen", "quality", "gate", "feedback")},
+        "reports": asdict(written),
         "seconds": run.costs(),
     }
 
@@ -318,16 +335,15 @@ def _examples(matrix: PatientMatrix) -> list[str]:
     return [str(matrix.patient_ids[ix]) for ix in by_size[np.linspace(0, len(by_size) - 1, EXAMPLES).astype(int)]]
 
 
-def _write_run(run: Path, release: Release, records: Records) -> None:
-    """`runs/{version}/`: the release as it is published, the account of every row, the gate's, and the card."""
+def _write_run(run: Run, release: Release, records: Records) -> None:
+    """`runs/{version}/`: the release as it is published, the account of every row, and the gate's.
+
+    What a model learned may hold patients' rows, so of a sealed run only the rest lies there in clear.
+    """
     for name, asset in pack_release(release).items():
-        file = run / "release" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(asset)
-    (run / "ingest.json").write_text(json.dumps(records.log.as_dict(), indent=2))
-    (run / "gate.json").write_text(json.dumps(release.manifest["gate"], indent=2))
-    (run / "card").mkdir(exist_ok=True)
-    write_card(run / "card", card_of(release.version, release.manifest))
+        (Place(run.folder) if name == "manifest" else run.place).write(f"release/{name}", asset)
+    (run.folder / "ingest.json").write_text(json.dumps(records.log.as_dict(), indent=2))
+    (run.folder / "gate.json").write_text(json.dumps(release.manifest["gate"], indent=2))
 
 
 def _screened(safety: dict[str, Any]) -> str:
@@ -354,5 +370,6 @@ def _in_words(summary: dict[str, Any]) -> str:
         f"{counts['suggestable']:,} treatments that can be suggested\n"
         f"model {chosen['model']['name']}: {chosen['why']}\n{judged}\n"
         f"compared with {gate['compared_with']}{worse}\n{timed}\n"
-        f"{_screened(summary['safety'])}\n{night_in_words(summary['feedback'])}"
+        f"{_screened(summary['safety'])}\n{night_in_words(summary['feedback'])}\n"
+        f"{reports_in_words(summary['reports'])}"
     )

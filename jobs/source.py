@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from jobs.console import Console
+from recommender.access import seal_of
 from recommender.forgotten import Forgotten
 from recommender.loaders import SOURCES, load
 from recommender.loaders.recognise import recognise
@@ -42,6 +43,7 @@ class Source:
                 progress=progress,
                 columns=self.columns,
                 cache=console.settings.workdir / "cache",
+                seal=seal_of(console.settings),
                 rows=rows_in_work(console.settings.read_memory),
             )
         settings = console.settings

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from recommender.publication import Onto
 from recommender.run_files import load_snapshot, save_snapshot
+from recommender.sealing import Place
 from recommender.update import Update
 
 FILE = "onto.json"
 
 
-def save_update(update: Update, folder: Path) -> None:
-    save_snapshot(update.changed, folder)
+def save_update(update: Update, place: Place) -> None:
+    save_snapshot(update.changed, place)
     onto = update.onto
     told = {"base": onto.base, "gone": [name.hex() for name in onto.gone], "new": onto.new}
-    (folder / FILE).write_text(json.dumps(told))
+    place.write(FILE, json.dumps(told).encode())
 
 
-def load_update(version: str, folder: Path) -> Update:
-    told = json.loads((folder / FILE).read_text())
+def load_update(version: str, place: Place) -> Update:
+    told = json.loads(place.read(FILE))
     onto = Onto(told["base"], tuple(bytes.fromhex(name) for name in told["gone"]), told["new"])
-    return Update(load_snapshot(version, folder), onto)
+    return Update(load_snapshot(version, place), onto)
 
 
 def in_words(update: dict[str, Any], patients: int) -> str:

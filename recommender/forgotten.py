@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import hmac
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
@@ -49,19 +50,7 @@ class Forgotten:
 
     def left_out(self, records: Records) -> Records:
         """The records without the people of the list. Raises InputError where nobody is left."""
-        marks = self._marks()
-        if not marks:
-            return records
-        secret = SiteSecret.load(self._secret_file)
-        keys = {number: secret.derive("forgotten", number) for number in {int(one.partition(":")[0]) for one in marks}}
-        known = set(marks)
-        stays = np.array(
-            [
-                not any(f"{number}:{_mark(key, patient_id)}" in known for number, key in keys.items())
-                for patient_id in records.patients["patient_id"]
-            ],
-            dtype=bool,
-        )
+        stays = ~self.named(records.patients["patient_id"])
         if stays.all():
             return records
         if not stays.any():
@@ -70,6 +59,20 @@ class Forgotten:
         tables = {name: _without(getattr(records, name), stays, new_ix) for name in get_args(Table)}
         people = records.patients[stays].reset_index(drop=True)
         return dataclasses.replace(records, patients=people, **tables)
+
+    def named(self, patient_ids: Iterable[str]) -> np.ndarray:
+        """Which of these people (n,) bool are of the list."""
+        known = set(self._marks())
+        secret = SiteSecret.load(self._secret_file) if known else None
+        numbers = {int(one.partition(":")[0]) for one in known}
+        keys = {number: secret.derive("forgotten", number) for number in numbers} if secret else {}
+        return np.array(
+            [
+                any(f"{number}:{_mark(key, patient_id)}" in known for number, key in keys.items())
+                for patient_id in patient_ids
+            ],
+            dtype=bool,
+        )
 
     def _marks(self) -> list[str]:
         try:

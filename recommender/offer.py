@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 
 import numpy as np
@@ -18,19 +17,18 @@ from recommender.features import Column, PatientMatrix
 from recommender.formulary import Formulary
 from recommender.ranking import DEPTH, PER_KIND, SPARE, top_n, within_depth
 from recommender.records import THERAPIES
-from recommender.safety.charts import OLDEST, Chart, Known
+from recommender.safety.charts import Chart, Known
 from recommender.safety.indications import Indications
 from recommender.safety.kernel import CONTRAINDICATED
 from recommender.safety.screen import Read, Screen
 from recommender.safety.sets import in_order, pair_rank
-from recommender.safety.tables import Candidates, ragged
+from recommender.safety.tables import Candidates
 from recommender.safety.verdict import Gap, Reading, Verdict
 from recommender.snapshot import Entry, Release
 
 MOST_WITHHELD = 20  # shown of one list
 MOST_ALTERNATIVES = 3
 SERIOUS = 2
-SECONDS_A_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -103,6 +101,13 @@ class Desk:
         ptr, parts, local = self.candidates
         return parts[:0] if local[column_ix] else parts[ptr[column_ix] : ptr[column_ix + 1]]
 
+    def _in_bodies(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same of many, one after another: (n + 1,) int64 where each begins, and the ingredients int32."""
+        ptr, parts, local = self.candidates
+        lengths = np.where(local[columns], 0, ptr[columns + 1] - ptr[columns])
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        return ends, parts[np.repeat(ptr[columns] - ends[:-1], lengths) + np.arange(ends[-1])]
+
     def warm(self) -> None:
         """Work out now what the first request would otherwise wait for: an offer for a chart that says nothing."""
         nothing = np.empty(0, dtype=np.int32)
@@ -120,16 +125,17 @@ class Desk:
     def offer(self, entry: Entry, reading: Reading, n: int, kinds: Collection[str]) -> Offer:
         """The n best of `kinds`. `entry`: its candidates and row; its chart has been read as `reading`."""
         columns = self.release.index.columns
-        asked = np.array([columns[ix].kind in kinds for ix in entry.columns.tolist()], dtype=bool)
+        asked = self.release.index.is_of(kinds)[entry.columns]
         candidates, scores = entry.columns[asked], entry.scores[asked]
         tiers = reading.tiers(self.candidates, candidates)
         free = np.flatnonzero(tiers.rank < CONTRAINDICATED)
-        free_ptr, free_parts = ragged(map(self._in_body, candidates[free].tolist()))
+        free_ptr, free_parts = self._in_bodies(candidates[free])
         last = self._last(candidates[free])
         served = in_order(self.screen.arrays, scores[free], tiers.rank[free], free_ptr, free_parts, n, self.cost, last)
 
         def candidate(place: int) -> Candidate:
-            verdict = reading.verdict(columns[candidates[place]])
+            tier = int(tiers.rank[place]), int(tiers.unchecked[place])
+            verdict = reading.verdict(columns[candidates[place]], tier)
             return Candidate(int(candidates[place]), float(scores[place]), place + 1, verdict)
 
         on_list = free[served.order]
@@ -239,13 +245,3 @@ class Desk:
             if pair_rank(self.screen.arrays.inter, mine, self._in_body(ix)) == CONTRAINDICATED:
                 return int(ix)
         return None
-
-
-def elapsed_days(release: Release, now: datetime | None = None) -> int:
-    """Days since the charts were read, so that a value ages though no new night came. An unknown time is long ago."""
-    try:
-        created = datetime.fromisoformat(str(release.manifest["created"]))
-        passed = ((now or datetime.now(UTC)) - created).total_seconds()
-    except (KeyError, TypeError, ValueError):
-        return OLDEST
-    return min(OLDEST, max(0, int(passed // SECONDS_A_DAY)))

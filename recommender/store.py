@@ -145,6 +145,25 @@ class Store:
                     raise UnknownPatient(f"no patient of that id in version {version}")
         return _entry(release, name, found, written)
 
+    def current_entry(self, release: Release, patient_id: str) -> Entry | None:
+        """One patient of a release that is still the one being served, both asked in one journey; None where it is not,
+        or has no such patient: `current` and `entry` tell which. Raises StoreCorrupt."""
+        version = release.version
+        if version not in self._read:
+            return None
+        of, pseudonyms = self._read[version]
+        name = pseudonyms.name(patient_id)
+        sources = [version, of.base] if of.base else [version]
+        with self._connection.explained(), self._client.pipeline(transaction=False) as pipe:
+            pipe.get(self._keys.current)
+            for source in sources:
+                pipe.hget(self._keys.bucket(source, of, name), name)
+            current, *found = pipe.execute()
+        value, written = next(((one, at) for one, at in zip(found, sources, strict=True) if one is not None), (b"", ""))
+        if current is None or current.decode() != version or not value:
+            return None
+        return _entry(release, name, value, written)
+
     def entries(self, release: Release) -> Iterator[tuple[str, Entry]]:
         """Every patient of a release, CHUNK_KEYS buckets (some thousand patients) in memory at a time, in an order that
         is the same each time. Raises UnknownVersion where it is retired meanwhile; StoreCorrupt."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,14 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
+def draws(n_persons: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each person is drawn: RESAMPLES rows (n_persons,) float64, in blocks of CHUNK at most."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, RESAMPLES, CHUNK):
+        lots = rng.integers(0, n_persons, (min(CHUNK, RESAMPLES - start), n_persons))
+        yield np.stack([np.bincount(one, minlength=n_persons) for one in lots]).astype(np.float64)
+
+
 def resampled(values: np.ndarray, person: np.ndarray, seed: int, out_of: np.ndarray | None = None) -> np.ndarray:
     """What each column of values (n, m) comes to when persons are drawn again: (RESAMPLES, m).
 
@@ -38,11 +47,9 @@ def resampled(values: np.ndarray, person: np.ndarray, seed: int, out_of: np.ndar
     n_persons, width = int(who.max()) + 1, values.shape[1]
     sums = np.zeros((n_persons, width + below.shape[1]))
     np.add.at(sums, who, np.hstack([values, below]))
-    rng = np.random.default_rng(seed)
     drawn = []
-    for start in range(0, RESAMPLES, CHUNK):
-        lots = rng.integers(0, n_persons, (min(CHUNK, RESAMPLES - start), n_persons))
-        times = np.stack([np.bincount(one, minlength=n_persons) for one in lots]).astype(np.float64) @ sums
+    for drawn_persons in draws(n_persons, seed):
+        times = drawn_persons @ sums
         with np.errstate(invalid="ignore"):
             drawn.append(times[:, :width] / times[:, width:])
     return np.concatenate(drawn)

@@ -95,13 +95,10 @@ def groups(evaluation: Evaluation, records: Records) -> pd.DataFrame:
     people = records.patients.iloc[evaluation.person]
     born = people["birth_date"].to_numpy("datetime64[s]").astype(np.int64)
     years = np.where(born == MISSING, np.nan, (trial.when[tested] - born) / (86_400 * DAYS_PER_YEAR))
-    between = (f"{low} to {high - 1}" for low, high in pairwise(AGES[1:]))
-    bands = np.array([UNKNOWN, f"under {AGES[1]}", *between, f"{AGES[-1]} or older"], dtype=object)
-    age = bands[np.searchsorted(AGES, np.nan_to_num(years, nan=-1.0), side="right")]
     found = pd.DataFrame(
         {
             "sex": people["sex"].replace(SEX).to_numpy(),
-            "age": age,
+            "age": age_words(years),
             "race": people["race"].to_numpy(),
             "ethnicity": people["ethnicity"].to_numpy(),
             "hospital": trial.site[tested],
@@ -110,6 +107,13 @@ def groups(evaluation: Evaluation, records: Records) -> pd.DataFrame:
         }
     ).replace("", UNKNOWN)
     return found.loc[:, found.nunique() > 1]
+
+
+def age_words(years: np.ndarray) -> np.ndarray:
+    """The band of each age, as words (n,); years (n,) float64, NaN where unknown."""
+    between = (f"{low} to {high - 1}" for low, high in pairwise(AGES[1:]))
+    bands = np.array([UNKNOWN, f"under {AGES[1]}", *between, f"{AGES[-1]} or older"], dtype=object)
+    return bands[np.searchsorted(AGES, np.nan_to_num(years, nan=-1.0), side="right")]
 
 
 def _leading(evaluation: Evaluation) -> np.ndarray:
@@ -161,8 +165,13 @@ def _compared(
     columns: dict[str, object] = {name: [getattr(one, name) for one in found] for name in ("value", "low", "high")}
     if len(found) < 2:
         return columns
+    return columns | gaps(value, resampled(values, person, seed, member) - value, named)
+
+
+def gaps(value: np.ndarray, deviation: np.ndarray, named: pd.Series) -> dict[str, object]:
+    """Columns best to distinguishable of `by_group`. value (n_groups,); deviation (RESAMPLES, n_groups): of each draw
+    from it, NaN where a draw tells nothing of a group."""
     best = int(value.argmax())
-    deviation = resampled(values, person, seed, member) - value  # (RESAMPLES, n_groups)
     widest = np.zeros(len(deviation))
     spread = np.empty(len(value))  # standard error of each group's difference to the best
     for group in range(len(value)):
@@ -174,7 +183,7 @@ def _compared(
             spread = error
     gap, half = value[best] - value, np.quantile(widest, 0.95) * spread
     other = np.arange(len(value)) != best
-    return columns | {
+    return {
         "best": named.iloc[best],
         "gap": np.where(other, gap, np.nan),
         "gap_low": np.where(other, gap - half, np.nan),

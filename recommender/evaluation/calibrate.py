@@ -132,7 +132,7 @@ def calibrate(evaluation: Evaluation, model: str, depth: int = K) -> Calibrated:
     names, upper = np.array(list(RARITIES)), [below for _, below in RARITIES.values()]
     rarity = np.searchsorted(upper, evaluation.frequency[fold, target], side="right")
     reliability, by_rarity = (
-        _reliability(bin_of, found[method], outcome, person, evaluation.seed)
+        reliability_of(bin_of, found[method], outcome, person, evaluation.seed)
         for bin_of in (equal_mass(found[method]), rarity)
     )
     return Calibrated(
@@ -155,9 +155,11 @@ def _cross_fitted(
     return probability
 
 
-def _reliability(
+def reliability_of(
     bin_of: np.ndarray, probability: np.ndarray, outcome: np.ndarray, person: np.ndarray, seed: int
 ) -> pd.DataFrame:
+    """bin, pairs, patients, predicted (mean), and value, low, high: the share observed with its 95% interval. All but
+    the seed (n,)."""
     bins = np.unique(bin_of)
     member = bin_of[:, None] == bins
     observed = intervals(member & outcome[:, None], person, seed, member)

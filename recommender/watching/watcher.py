@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 from recommender.errors import NothingPublished, StoreUnavailable, UnknownPatient, UnknownVersion
 from recommender.observations import Alarm, Observation
-from recommender.offer import Desk, elapsed_days
+from recommender.offer import Desk
+from recommender.offered import elapsed_days
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
 from recommender.snapshot import Entry

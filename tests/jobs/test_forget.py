@@ -31,7 +31,7 @@ def test_gone_from_every_version_the_feedback_and_what_runs_kept(settings, tiny_
     now = datetime.now(UTC)
     for name in ("PAT-1", "PAT-2"):
         log.append(FeedbackEvent(f"e-{name}", name, "rxnorm:6809", "drug", "accepted", "v1", now, "api"))
-    for folder in ("cache/x", "runs/v1/stages/read", "runs/v1/release"):
+    for folder in ("cache/x", "runs/v1/stages/read", "runs/v1/release", "runs/v0/release/model"):
         (settings.workdir / folder).mkdir(parents=True)
         (settings.workdir / folder / "file").write_text("PAT-2")
     with open_store(settings) as store:
@@ -45,7 +45,7 @@ def test_gone_from_every_version_the_feedback_and_what_runs_kept(settings, tiny_
             readings.apply([one])
         done = run(settings, "forget", "-", "--yes", given="PAT-2\n")
         assert done.exit_code == 0, done.output
-        assert orjson.loads(done.stdout) == {"versions": 2, "feedback_events": 1, "readings": 2, "folders": 2}
+        assert orjson.loads(done.stdout) == {"versions": 2, "feedback_events": 1, "readings": 2, "folders": 3}
         for version in ("v1", "v2"):
             release = store.release(version)
             with pytest.raises(UnknownPatient):
@@ -56,6 +56,7 @@ def test_gone_from_every_version_the_feedback_and_what_runs_kept(settings, tiny_
         assert readings.newest(["PAT-1", "PAT-2"])[1] == {} and list(readings.everyone()) == ["PAT-1"]
     assert [event.patient_id for event in log.events()] == ["PAT-1"]
     assert not (settings.workdir / "cache").exists() and (settings.workdir / "runs/v1/release").exists()
+    assert not (settings.workdir / "runs/v0/release/model").exists()  # a model may hold patients' rows
     held = b"".join(f.read_bytes() for f in settings.workdir.glob("*") if f.is_file() and f.name != "site.key")
     assert b"PAT-2" not in held
     again = orjson.loads(run(settings, "forget", "PAT-2", "--yes").stdout)

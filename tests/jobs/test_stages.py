@@ -24,11 +24,12 @@ from recommender.errors import EngineError
 from recommender.features import PatientMatrix
 from recommender.packing import Words
 from recommender.records import SCHEMA, Records
+from recommender.sealing import Place, Seal
 from recommender.snapshot import Named, Snapshot
 from recommender.store import Store, open_store
 
 STAGES = ["read", "matrix", "evaluate", "fit and score", "publish"]
-TEXT = Form(lambda value, folder: (folder / "value").write_text(value), lambda folder: (folder / "value").read_text())
+TEXT = Form(lambda value, place: place.write("value", value.encode()), lambda place: place.read("value").decode())
 
 
 # --- one stage after another ------------------------------------------------------------------------------------------
@@ -135,28 +136,33 @@ def test_events_that_cannot_be_written(tmp_path):
 # --- the values as files ----------------------------------------------------------------------------------------------
 
 
-def test_records_come_back(tiny_records: Records, tmp_path: Path):
-    run_files.save_records(tiny_records, tmp_path)
-    back = run_files.load_records(tmp_path)
+@pytest.fixture(params=["in clear", "sealed"])
+def place(tmp_path: Path, request) -> Place:
+    return Place(tmp_path, Seal(tmp_path, 1, lambda _: b"k" * 32) if request.param == "sealed" else None)
+
+
+def test_records_come_back(tiny_records: Records, place: Place):
+    run_files.save_records(tiny_records, place)
+    back = run_files.load_records(place)
     for name in SCHEMA:
         assert getattr(back, name).equals(getattr(tiny_records, name))
     assert back.log.as_dict() == tiny_records.log.as_dict()
     back.log.check()
 
 
-def test_a_matrix_comes_back(tiny_matrix: PatientMatrix, tmp_path: Path):
-    run_files.save_matrix(tiny_matrix, tmp_path)
-    back = run_files.load_matrix(tmp_path)
+def test_a_matrix_comes_back(tiny_matrix: PatientMatrix, place: Place):
+    run_files.save_matrix(tiny_matrix, place)
+    back = run_files.load_matrix(place)
     assert (back.rows != tiny_matrix.rows).nnz == 0
     assert back.rows.shape == tiny_matrix.rows.shape
     assert back.index.as_dict() == tiny_matrix.index.as_dict()
     assert back.patient_ids.tolist() == tiny_matrix.patient_ids.tolist()
 
 
-def test_a_snapshot_comes_back_to_the_byte(tiny_snapshot, tmp_path: Path):
+def test_a_snapshot_comes_back_to_the_byte(tiny_snapshot, place: Place):
     snapshot: Snapshot = tiny_snapshot("v1")
-    run_files.save_snapshot(snapshot, tmp_path)
-    back = run_files.load_snapshot("v1", tmp_path)
+    run_files.save_snapshot(snapshot, place)
+    back = run_files.load_snapshot("v1", place)
     ids = [patient_id.encode().rjust(16) for patient_id in snapshot.patient_ids]
     named = Named(np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(-1, 16), Words.of(ids))
     packed, again = (one.pack(np.arange(len(ids)), named) for one in (snapshot, back))
@@ -175,7 +181,10 @@ def sample(tmp_path_factory) -> Path:
 
 
 def words_of(sample: Path, workdir: Path) -> list[str]:
-    return ["nightly", "--input", str(sample), "--gate", "off", "--resume", "--events", str(workdir / "events.jsonl")]
+    return [
+        *("nightly", "--input", str(sample), "--gate", "off", "--resume"),
+        *("--events", str(workdir / "events.jsonl"), "--reports", "none"),
+    ]
 
 
 def told(workdir: Path) -> list[dict]:

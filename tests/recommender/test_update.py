@@ -111,6 +111,10 @@ def assert_served(store: Store, version: str, wanted: Snapshot, weight_off: floa
     for patient_ix, patient_id in enumerate(wanted.patient_ids):
         assert_alike(store.entry(release, patient_id), wanted.entry(patient_ix), weight_off)
         assert_alike(listed[patient_id], wanted.entry(patient_ix), weight_off)
+        found = store.current_entry(release, patient_id)
+        assert (found is not None) == (store.current() == version)
+        if found is not None:
+            assert_alike(found, wanted.entry(patient_ix), weight_off)
 
 
 def test_only_who_changed_is_rewritten_and_everybody_is_right(hospital, store: Store, screen: Screen) -> None:
@@ -126,6 +130,7 @@ def test_only_who_changed_is_rewritten_and_everybody_is_right(hospital, store: S
     release = store.release("v2")
     with pytest.raises(UnknownPatient):  # who is no more
         store.entry(release, "G")
+    assert store.current_entry(release, "G") is None
     assert store.entry(served, "G")  # and still is in the version before
     assert [(one.version, one.patients, one.base) for one in store.versions()] == [("v2", 7, "v1"), ("v1", 7, "")]
     # what rules look at stands at once, though the model knows no column for it

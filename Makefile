@@ -16,7 +16,7 @@ APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get ins
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
 
 .PHONY: run install test test-slow lint lint-deploy kernels bench bench-loaders bench-nightly bench-quality bench-risk \
-	bench-safety lock audit clean
+	bench-readings bench-safety lock audit clean
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
@@ -102,6 +102,10 @@ bench-nightly: install
 # BY=hospital: judged by hospitals that were not learned from
 bench-quality: install
 	.venv/bin/python benchmarks/quality.py --by $(BY)
+
+# readings that stream in: how many a second, and how soon an event is told
+bench-readings: install
+	.venv/bin/python benchmarks/readings.py
 
 # how well the risk models foresee hospital deaths of real patients
 bench-risk: install

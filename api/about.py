@@ -12,6 +12,7 @@ from api.operations import operation
 from api.serving import serving
 from api.typed import etag, reply
 from recommender.snapshot import Release
+from recommender.support import in_tens
 
 blueprint = Blueprint("about", __name__, url_prefix="/v1")
 LIMITS = (
@@ -89,7 +90,7 @@ class Served(Struct, frozen=True):
 
 
 class Version(Struct, frozen=True):
-    """One version in the store. `served`: whether it is the one being served."""
+    """One version in the store. patients: to the ten, 0 for fewer than 11. `served`: is it the one being served."""
 
     version: str
     created: str
@@ -116,7 +117,7 @@ def model() -> Response:
 def versions() -> Response:
     """What `rxrec versions` lists: what is served, and what `rxrec rollback` can go back to."""
     found = serving().versions()
-    listed = tuple(Version(one.version, one.created.isoformat(), one.patients, one.served) for one in found)
+    listed = tuple(Version(one.version, one.created.isoformat(), in_tens(one.patients), one.served) for one in found)
     return reply(Versions(listed))
 
 
@@ -133,13 +134,18 @@ def served(release: Release) -> Served:
         model=release.model.name,
         chosen=str(chosen.get("why", "")),
         feedback=str(manifest.get("feedback", {}).get("used", "")),
-        counts={str(name): int(count) for name, count in manifest.get("counts", {}).items()},
+        counts={str(name): _told(str(name), int(count)) for name, count in manifest.get("counts", {}).items()},
         quality=_quality(quality) if "value" in quality else None,
         not_assessed=str(quality.get("not_assessed", "")),
         screened=_screened(manifest.get("safety")),
         compared_with=str(manifest.get("gate", {}).get("compared_with", "")),
         limits=LIMITS,
     )
+
+
+def _told(name: str, count: int) -> int:
+    """Patients and their events to the ten, as reports tell them: two nights could be subtracted from each other."""
+    return in_tens(count) if name == "patients" or name.endswith("_events") else count
 
 
 def _figure(of: Mapping[str, Any], prefix: str = "") -> Figure:

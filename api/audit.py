@@ -14,7 +14,6 @@ from api.auth.callers import caller
 from api.auth.rules import RULES, Rule
 from api.errors import problem_of
 from api.observe import log_failure, request_id
-from recommender.access.secret import FILE as SECRET
 from recommender.audit import Access, AuditLog, audit_event
 from recommender.errors import AuditUnavailable
 from recommender.settings import Settings
@@ -26,7 +25,7 @@ NO_RULE = Rule()
 def audit(app: Flask, settings: Settings, on: bool) -> None:
     """Write down each access of `app`, unless the settings say that nobody signs in here."""
     if settings.audit == "on" or (not settings.audit and on):
-        app.extensions["rxrec_audit"] = AuditLog(settings.workdir, settings.workdir / (settings.secret or SECRET))
+        app.extensions["rxrec_audit"] = AuditLog(settings.workdir, settings.secret_file)
         app.after_request(_written)
 
 

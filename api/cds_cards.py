@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.answers import Answer, Item, NotChecked, Warned
+from api.answers import Answer
 from api.cds_reading import Drafted, Hooked
 from api.cds_tokens import About, Sealer
 from api.charts import of_export
 from recommender.feedback import REASONS
 from recommender.loaders.fhir_codes import SYSTEMS
+from recommender.offered import Item, NotChecked, Warned
 from recommender.orders import Alternative, Judged
 from recommender.safety.rules import Rules
 from recommender.safety.verdict import Alert, Gap

@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any, Literal
 
 from api import audit
-from api.answers import NotChecked, elapsed_days
 from api.cds_types import HookCall, PatientViewContext, Resource
 from api.charts import UNTOLD, Sent, lacks_of, of_resources
 from api.errors import BadParameter, NoChart
@@ -26,6 +25,7 @@ from recommender.loaders.fhir_elements import Json, amount, key, obj, objects, t
 from recommender.loaders.fhir_files import resources_of
 from recommender.loaders.fhir_resources import medication_request, medication_statement
 from recommender.offer import Desk
+from recommender.offered import NotChecked, elapsed_days
 from recommender.orders import Draft
 from recommender.safety.charts import Chart, Known
 from recommender.safety.screen import Screen

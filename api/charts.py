@@ -6,10 +6,12 @@ Nothing of it is stored or logged: it lives as long as its request.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from api.answers import Answer, NotChecked
+from msgspec import structs
+
+from api.answers import Answer
 from api.errors import BadParameter
 from api.live_types import ChartAllergy, ChartCondition, ChartDrug, ChartObservation, ChartPatient, SentChart
 from recommender.fallback import Basis, fallen_back
@@ -17,6 +19,7 @@ from recommender.live import Told, chart_of, records_of, row_of
 from recommender.loaders.fhir_bundle import Bundled, Unread
 from recommender.loaders.fhir_elements import moment, text
 from recommender.offer import Desk
+from recommender.offered import NotChecked
 from recommender.records import Records
 from recommender.safety.charts import Chart, Known
 from recommender.safety.screen import Screen
@@ -75,7 +78,7 @@ def read(screen: Screen, sent: Sent, now: datetime) -> tuple[Chart, Known, tuple
 def with_lacks(answer: Answer, lacks: Iterable[NotChecked]) -> Answer:
     """The answer with what the request lacks, in place of what the engine says of an export."""
     own = tuple(gap for gap in answer.not_checked if not of_export(gap))
-    return replace(answer, not_checked=tuple(dict.fromkeys((*lacks, *own))))
+    return structs.replace(answer, not_checked=tuple(dict.fromkeys((*lacks, *own))))
 
 
 def of_export(gap: NotChecked) -> bool:

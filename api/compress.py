@@ -22,17 +22,26 @@ def compress(app: Flask) -> None:
     app.after_request(_compressed)
 
 
+def is_taken() -> bool:
+    """Whether the caller takes gzip; of a HEAD, whose body is not sent, it is not asked."""
+    return request.method != "HEAD" and request.accept_encodings["gzip"] > 0
+
+
+def packed(body: bytes) -> bytes:
+    return gzip.compress(body, LEVEL, mtime=0)
+
+
 def _compressed(response: Response) -> Response:
     if not request.path.startswith(PATHS) or response.status_code != 200 or request.method == "HEAD":
         return response
     response.vary.add("Accept-Encoding")
-    if request.accept_encodings["gzip"] <= 0:
+    if not is_taken() or "Content-Encoding" in response.headers:
         return response
     if response.is_streamed:
         response.response = _pieces(response.iter_encoded())
         response.headers.pop("Content-Length", None)
     elif (response.content_length or 0) >= SMALLEST:
-        response.set_data(gzip.compress(response.get_data(), LEVEL, mtime=0))
+        response.set_data(packed(response.get_data()))
     else:
         return response
     response.headers["Content-Encoding"] = "gzip"

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from api.operations import Operation
+from api.types import Kind
 from recommender.feedback import MAX_COMMENT, OUTCOMES, REASONS
 
 
@@ -30,7 +31,7 @@ class FeedbackBody(Struct, frozen=True):
     event_id: Annotated[str, Meta(pattern="^[A-Za-z0-9._:-]{1,100}$")]
     patient_id: Annotated[str, Meta(min_length=1, max_length=200)]
     code: Annotated[str, Meta(min_length=1, max_length=200)]
-    kind: Literal["drug", "procedure", "care_plan", "care_resource"]
+    kind: Kind
     outcome: Literal[OUTCOMES]  # type: ignore[valid-type]
     version: str
     occurred: str = ""

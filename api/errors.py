@@ -33,6 +33,10 @@ RETRY_AFTER_SECONDS = 10
 API_PATHS = ("/v1/", "/health/", "/fhir/", "/cds-services", "/openapi.json", "/oauth/", "/.well-known/")
 
 
+class GettingReady(EngineError):
+    """The process has just started and still compiles what answers; requests wait for it, so send them elsewhere."""
+
+
 class BadParameter(EngineError):
     """A parameter of the request is outside what the route takes. The value given is not repeated."""
 
@@ -97,6 +101,7 @@ KINDS: dict[type[EngineError], Kind] = {
     TooMany: Kind("too-many-requests", 429),
     AuditUnavailable: Kind("audit-unavailable", 503),
     FeedbackUnavailable: Kind("feedback-unavailable", 503),
+    GettingReady: Kind("getting-ready", 503),
     NothingPublished: Kind("nothing-published", 503),
     RulesMissing: Kind("rules-missing", 503),
     FormularyBroken: Kind("formulary-broken", 503),

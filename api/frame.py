@@ -24,6 +24,7 @@ from api.present import quality_in_words
 from api.words import CATALOGUES, Words
 from recommender.errors import EngineError
 from recommender.offer import Desk
+from recommender.support import tens_told
 
 LANGUAGE_COOKIE, TOKEN_COOKIE = "rxrec_language", "rxrec_form"
 LANGUAGE_SECONDS = 400 * 86_400  # the longest that browsers keep a cookie
@@ -140,7 +141,7 @@ def _in_words(desk: Desk, t: Words) -> dict[str, Any]:
         "created_iso": str(manifest.get("created", "")),
         "synthetic": synthetic,
         "examples": list(manifest.get("example_patients", ()))[:8] if synthetic else [],
-        "patients": f"{counts['patients']:,}" if "patients" in counts else "",
+        "patients": tens_told(counts["patients"]) if "patients" in counts else "",
         "suggestable": f"{len(release.index.targets):,}",
         "safety": safety(desk),
         "rules_reviewed": date_in_words(safety(desk).rules_reviewed, t),

@@ -7,24 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 
-import orjson
-from flask import Blueprint, Response, jsonify, request, stream_with_context
+import msgspec
+from flask import Blueprint, Response, request, stream_with_context
+from msgspec import Raw
 
-from api.answers import Answer, elapsed_days
+from api.answers import Answer
 from api.bodies import json_body
 from api.charts import Sent, of_bundle, of_json, scored, with_lacks
 from api.errors import BadParameter, kind_of
 from api.live_types import BatchAnswer, BatchProblem, BatchRequest, SentBundle, SentChart
 from api.observe import log_failure
 from api.operations import operation
-from api.options import RecommendationQuery, Wanted, answered, of_members
+from api.options import RecommendationQuery, Wanted, answered, body_of, etag, of_members
 from api.serving import serving
-from api.typed import JSON, checked
+from api.typed import JSON, checked, reply
 from api.words import EN
 from recommender.errors import EngineError, StoreCorrupt, UnknownPatient
 from recommender.loaders.fhir_bundle import read_bundle
 from recommender.offer import Desk
+from recommender.offered import elapsed_days
 from recommender.snapshot import Entry
 
 NDJSON = "application/x-ndjson"
@@ -59,7 +62,7 @@ def of_chart() -> Response:
         sent, wanted = of_json(chart, now), of_members(desk.release, chart.options)
     found = scored(desk, sent, wanted.kinds, now)
     answer = answered(desk, found.entry, found.reading, LIVE_ID, wanted, found.basis)
-    return jsonify(with_lacks(answer, found.lacks))
+    return reply(with_lacks(answer, found.lacks))
 
 
 def _of_fhir(data: dict[str, object], desk: Desk, now: datetime) -> Sent:
@@ -93,23 +96,25 @@ def of_many() -> Response:
         first = next(lines)  # what is wrong with the request is told before the first line
         response = Response(stream_with_context(_ndjson(first, lines)), mimetype=NDJSON)
     else:
-        made = list(lines)
-        answers = tuple(one for _, one in made if isinstance(one, Answer))
-        problems = tuple(one for _, one in made if isinstance(one, BatchProblem))
-        response = jsonify({"version": desk.release.version, "answers": answers, "problems": _plain(problems)})
+        made = [one for _, one in lines]
+        answers = [Raw(one) for one in made if isinstance(one, bytes)]
+        problems = [one for one in made if isinstance(one, BatchProblem)]
+        response = reply({"version": desk.release.version, "answers": answers, "problems": problems})
     response.vary.add("Accept")
     return response
 
 
 def _answers(
     desk: Desk, patient_ids: list[str], entries: Sequence[Entry | EngineError], wanted: Wanted
-) -> Iterator[tuple[int, Answer | BatchProblem]]:
+) -> Iterator[tuple[int, bytes | BatchProblem]]:
+    """Each patient's answer as JSON, or the problem, with its position."""
     elapsed = elapsed_days(desk.release)
     for position, (patient_id, entry) in enumerate(zip(patient_ids, entries, strict=True)):
         try:
             if isinstance(entry, EngineError):
                 raise entry
-            yield position, answered(desk, entry, desk.reading(entry.chart, elapsed=elapsed), patient_id, wanted)
+            tag = etag(desk, entry, patient_id, wanted, elapsed)
+            yield position, body_of(desk, entry, patient_id, wanted, elapsed, tag)
         except (UnknownPatient, StoreCorrupt) as error:
             if isinstance(error, StoreCorrupt):
                 log_failure(error)
@@ -118,17 +123,8 @@ def _answers(
 
 
 def _ndjson(
-    first: tuple[int, Answer | BatchProblem], lines: Iterator[tuple[int, Answer | BatchProblem]]
+    first: tuple[int, bytes | BatchProblem], lines: Iterator[tuple[int, bytes | BatchProblem]]
 ) -> Iterator[bytes]:
-    yield _line(*first)
-    for position, one in lines:
-        yield _line(position, one)
-
-
-def _line(position: int, one: Answer | BatchProblem) -> bytes:
-    told = _plain((one,))[0] if isinstance(one, BatchProblem) else {"position": position, "answer": one}
-    return orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _plain(problems: tuple[BatchProblem, ...]) -> list[dict[str, object]]:
-    return [{"position": one.position, "type": one.type, "title": one.title} for one in problems]
+    for position, one in chain((first,), lines):
+        told = one if isinstance(one, BatchProblem) else {"position": position, "answer": Raw(one)}
+        yield msgspec.json.encode(told) + b"\n"

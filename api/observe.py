@@ -71,7 +71,13 @@ def request_id() -> str:
 
 
 def log_failure(failed: BaseException | None) -> None:
-    """One line for a fault of ours: where it happened, without values.
+    """One line for a fault of ours: where it happened, without values."""
+    errors = told_without_values(failed)
+    _log(FAILURES, {"event": "failure", "route": _route(), "request_id": request_id(), "errors": errors})
+
+
+def told_without_values(failed: BaseException | None) -> list[dict[str, Any]]:
+    """An exception and what led to it: its kind, and the places in the code.
 
     An exception's own words may quote patient content, so only those of `EngineError`, which never do, are kept.
     """
@@ -86,7 +92,7 @@ def log_failure(failed: BaseException | None) -> None:
             }
         )
         error = error.__cause__ or error.__context__
-    _log(FAILURES, {"event": "failure", "route": _route(), "request_id": request_id(), "errors": chain})
+    return chain
 
 
 def _begin() -> None:

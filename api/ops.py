@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify
 
-from api.errors import problem_of
+from api.errors import GettingReady, problem_of
 from api.serving import serving
 from recommender.errors import EngineError
 
@@ -19,8 +19,12 @@ def live() -> Response:
 
 @blueprint.get("/ready")
 def ready() -> Response:
-    """The store is reachable and holds a whole version; otherwise 503 with the problem that says which is missing."""
+    """The store is reachable, holds a whole version, and this process has compiled what answers; otherwise 503 with the
+    problem that says which is missing."""
     try:
-        return jsonify({"status": "ready", "version": serving().release().version})
+        version = serving().release().version
+        if serving().warming:
+            raise GettingReady("this process has just started")
+        return jsonify({"status": "ready", "version": version})
     except EngineError as error:
         return problem_of(error, status=503)

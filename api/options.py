@@ -6,18 +6,22 @@ The same options for a published patient, a chart that is sent and a batch: n, k
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 from flask import request
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field, structs
 
-from api.answers import DEFAULT_N, Answer, WithheldItem, answer_of, longest
+from api import answers
+from api.answers import DEFAULT_N, Answer, answer_of, longest
 from api.errors import BadParameter
+from api.kept import kept
 from api.reference import reference
 from recommender.fallback import PUBLISHED, Basis, narrowed
 from recommender.offer import Desk
+from recommender.offered import WithheldItem
 from recommender.records import THERAPIES, TREATMENT_KINDS
 from recommender.safety.verdict import Reading
 from recommender.snapshot import Entry, Release
@@ -27,6 +31,11 @@ MOST_EXCLUDED = 100
 LONGEST_CODE = 200
 YES = {"true": True, "false": False}
 ROUTES = ("local", "systemic")
+ROUTE_MEANS = (
+    "local: drugs of which 95% or more of the orders here are for the skin, the eye, the ear or to rinse with; "
+    "systemic: all other drugs, swallowed, injected, inhaled, of no known route, or eye drops that reach the body. A "
+    "suggested drug is an ingredient: which of its forms is meant is not told"
+)
 NAMES = ("n", "kind", "class", "route", "exclude", "explain")
 
 
@@ -45,7 +54,7 @@ class RecommendationQuery(Struct, frozen=True):
     route: (
         Annotated[
             Literal[ROUTES],  # type: ignore[valid-type]
-            Meta(description="Drugs that are given here next to always on the skin, in the eye or ear; or the others"),
+            Meta(description=ROUTE_MEANS),
         ]
         | UnsetType
     ) = UNSET
@@ -70,12 +79,16 @@ class Wanted:
         """All of it in words, for an ETag."""
         narrowing = [f"class={key(self.group)}"] if self.group else []
         narrowing += [f"route={self.route}"] if self.route else []
-        return (*self.kinds, *narrowing, *(f"exclude={code}" for code in self.exclude), f"explain={self.explain}")
+        narrowing += [f"exclude={code}" for code in self.exclude]
+        return (f"n={self.n}", *self.kinds, *narrowing, f"explain={self.explain}")
 
 
 def of_query(release: Release) -> Wanted:
-    """The options of the query string, for lists of this release. Raises BadParameter."""
+    """The options of the query string, for lists of this release. Raises BadParameter, also for a name that is none of
+    them: a misspelt `exclude` that is ignored would give what is not wanted."""
     told = request.args
+    if not told.keys() <= set(NAMES):
+        raise BadParameter("query", f"the query may hold {', '.join(NAMES)} only")
     kinds = checked_kinds(told.getlist("kind"))
     group = told.getlist("class")
     if len(group) > 1:
@@ -117,14 +130,32 @@ def answered(
         only = narrowed(desk, entry, basis, _stays(desk, wanted))
     found = answer_of(desk, entry, reading, patient_id, wanted.n, wanted.kinds, basis=basis, narrowed=only)
     if wanted.exclude:
-        found = replace(found, withheld=tuple(_without(one, wanted.exclude) for one in found.withheld))
+        found = structs.replace(found, withheld=tuple(_without(one, wanted.exclude) for one in found.withheld))
     if wanted.explain:
         return found
-    return replace(found, items=tuple(replace(item, reasons=()) for item in found.items))
+    return structs.replace(found, items=tuple(structs.replace(item, reasons=()) for item in found.items))
+
+
+def etag(desk: Desk, entry: Entry, patient_id: str, wanted: Wanted, elapsed: int) -> str:
+    """A weak ETag's value of a published patient's answer. elapsed: days since the charts were read."""
+    return answers.etag(desk, entry, patient_id, wanted.told, elapsed)
+
+
+def body_of(desk: Desk, entry: Entry, patient_id: str, wanted: Wanted, elapsed: int, tag: str) -> bytes:
+    """A published patient's answer as JSON. tag: its `etag`; as long as that stays the same it is made once."""
+
+    def make() -> bytes:
+        reading = desk.reading(entry.chart, elapsed=elapsed)
+        return msgspec.json.encode(answered(desk, entry, reading, patient_id, wanted))
+
+    def holds() -> bool:
+        return etag(desk, entry, patient_id, wanted, elapsed) == tag  # the formulary may have changed meanwhile
+
+    return kept().body((desk.release.version, elapsed), tag, make, holds)
 
 
 def _without(one: WithheldItem, codes: Collection[str]) -> WithheldItem:
-    return replace(one, alternatives=tuple(other for other in one.alternatives if other.code not in codes))
+    return structs.replace(one, alternatives=tuple(other for other in one.alternatives if other.code not in codes))
 
 
 def checked_kinds(texts: Sequence[str]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from api.words import Words
 from recommender.errors import EngineError, FeedbackUnavailable
 from recommender.feedback import publishable
 from recommender.offer import Desk
+from recommender.support import tens_told
 
 blueprint = Blueprint("model", __name__)
 SHOWN_TALLIES = 20  # treatments or rules of which feedback is shown
@@ -120,7 +121,7 @@ def versions(t: Words) -> list[dict[str, Any]]:
         {
             "version": one.version,
             "created": date_in_words(one.created.isoformat(), t),
-            "patients": f"{one.patients:,}",
+            "patients": tens_told(one.patients),
             "served": one.served,
         }
         for one in serving().versions()

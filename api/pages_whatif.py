@@ -12,7 +12,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify, make_response, render_template, request, url_for
 
 from api import frame
-from api.answers import DEFAULT_N, answer_of, elapsed_days, longest
+from api.answers import DEFAULT_N, answer_of, longest
 from api.errors import kind_of
 from api.observe import log_failure
 from api.pages_feedback import OURS
@@ -24,6 +24,7 @@ from api.whatif import KINDS, LONGEST, Names, changes, told, understood
 from recommender.errors import EngineError
 from recommender.live import records_of, with_added
 from recommender.offer import Desk
+from recommender.offered import elapsed_days
 
 blueprint = Blueprint("whatif", __name__)
 _lock = threading.Lock()

@@ -11,10 +11,10 @@ from flask import url_for
 from werkzeug.datastructures import MultiDict
 
 from api import pages_feedback, present_safety
-from api.answers import DEFAULT_N, Answer, answer_of, elapsed_days, longest
+from api.answers import DEFAULT_N, Answer, answer_of, longest
 from api.dates import date_in_words
 from api.frame import words
-from api.present import Chart, Measured, Term, chart, plain_unit, suggestions
+from api.present import Chart, Measured, Term, chart, suggestions
 from api.recommendations import checked_kinds, checked_n
 from api.reviews import reviews
 from api.risks import risks
@@ -22,8 +22,10 @@ from api.serving import serving
 from api.whatif import Added
 from api.words import EN, Words
 from recommender.offer import Desk
+from recommender.offered import elapsed_days
 from recommender.safety.renal import ckd_epi_2021
 from recommender.safety.screen import CREATININE
+from recommender.safety.verdict import plain_unit
 from recommender.snapshot import Entry
 
 LENGTHS = (10, 20)  # what a page can hold within its weight, however long the charts
@@ -34,12 +36,18 @@ MEASURED = (EGFR, CREATININE, "potassium", "sodium", "inr", "haemoglobin", "plat
 def shown(patient_id: str, form: MultiDict[str, str]) -> dict[str, Any]:
     """The values of `patient.html`. Raises UnknownPatient and what reading the store raises; BadParameter for a list
     that cannot be had."""
+    following = _following()  # before the chart is read, so that nothing falls between
     desk, entry = serving().patient(patient_id)
     elapsed = elapsed_days(desk.release)
     kinds = checked_kinds(form.getlist("kind"))
     n = checked_n(form.get("n", str(DEFAULT_N)), longest(desk.release, kinds))
     found = answer_of(desk, entry, desk.reading(entry.chart, elapsed=elapsed), patient_id, n, kinds)
-    return values(desk, entry, found, n, elapsed)
+    return {**values(desk, entry, found, n, elapsed), "following": following}
+
+
+def _following() -> str:
+    """The last event there is, from which the page reads on; "" where nobody watches, so that there will be none."""
+    return serving().events().last() if serving().readings().is_watched() else ""
 
 
 def values(

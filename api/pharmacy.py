@@ -108,13 +108,17 @@ def alternatives(code: str) -> Response:
     formulary, tag = reference().formulary, _tag(catalogue)
     if kept := unchanged(tag):
         return kept
+    classed = one.group and one.kind == "drug"
     others = sorted(catalogue.alternatives(one), key=lambda other: (formulary.order_key(other.code), -_about(other)))
+    said = "alternatives.no_class"
+    if classed:
+        said = "alternatives.statement" if others else "alternatives.none"
     answer = Alternatives(
         version=catalogue.version,
         code=one.code,
         name=one.name,
         class_=one.group,
-        statement=EN["alternatives.statement" if one.group and one.kind == "drug" else "alternatives.no_class"],
+        statement=EN[said],
         items=tuple(told.line(other, formulary) for other in others[: asked.limit]),
     )
     return reply(answer, tag)

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from api.answers import Answer, Item, ReasonPart
+from api.answers import Answer
 from api.dates import age_in_words as age_in_words
 from api.dates import date_in_words as date_in_words
 from api.present_safety import ANY, ItemSafety, item_safety
 from api.words import Words
 from recommender.features import Column
+from recommender.offered import Item, ReasonPart, plain_name
 from recommender.snapshot import Entry, Release
 
 AGE_BAND = re.compile(r"age:(\d+)(?:-(\d+)|\+)")
@@ -21,8 +22,6 @@ SAID_REASONS = 4  # parts said in the sentence; the others are summed as "the re
 MOST_PARTS = 12  # shown one by one of the whole sum; a long chart has a hundred
 SHORT_ID = 8
 EXPECTED_BLOCKS = ("allergies", "conditions")  # of a whole chart, beside the treatments
-# SNOMED CT closes a name with what sort of thing it is; beside a heading that says so already it is noise
-SEMANTIC_TAG = re.compile(r" \((disorder|finding|situation|event|procedure|regime/therapy|substance)\)$")
 
 
 @dataclass(frozen=True)
@@ -225,17 +224,6 @@ def _decimal(units: int, digits: int, *, sign: bool = True) -> str:
 
 def short_id(patient_id: str) -> str:
     return patient_id if len(patient_id) <= SHORT_ID + 4 else f"{patient_id[:SHORT_ID]}…"
-
-
-def plain_name(name: str) -> str:
-    return SEMANTIC_TAG.sub("", name)
-
-
-def plain_unit(ucum: str) -> str:
-    """A UCUM unit as it is written for people, with a blank before it: "mL/min/{1.73_m2}" -> " mL/min/1.73 m²"."""
-    if ucum.startswith("{"):  # {INR}: its name says it all
-        return ""
-    return " " + re.sub(r"[{}\[\]]", "", ucum).replace("_m2", " m²").replace("10*3", "10³")
 
 
 def quality_in_words(manifest: Mapping[str, Any], words: Words) -> str:

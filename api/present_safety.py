@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from api.answers import Alternative, Answer, CurrentDrug, Item, NotChecked, Warned, WithheldItem
+from api.answers import Answer
 from api.dates import date_in_words
 from api.phrases import said
 from api.words import Words
+from recommender.offered import Alternative, CurrentDrug, Item, NotChecked, Warned, WithheldItem
 
 TIERS = ("contraindicated", "serious", "caution")
 ANY = re.compile(r" \((any|any kind)\)$")  # a group's name closes so where it holds others: noise beside a suggestion

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response
 
-from api.answers import Answer, elapsed_days, etag
+from api import compress
+from api.answers import Answer
+from api.kept import kept
 from api.operations import operation
-from api.options import RecommendationQuery, answered, checked_kinds, checked_n, of_query
+from api.options import RecommendationQuery, body_of, checked_kinds, checked_n, etag, of_query
 from api.serving import serving
+from api.typed import JSON, tagged, unchanged
+from recommender.offered import elapsed_days
 
 __all__ = ["blueprint", "checked_kinds", "checked_n"]  # the pages read their forms by the same rules
 
@@ -29,12 +33,12 @@ def of_patient(patient_id: str) -> Response:
     and a store that does not answer is 503.
     """
     desk, entry = serving().patient(patient_id)
-    wanted = of_query(desk.release)
-    tag = etag(desk, entry, wanted.n, wanted.told)
-    if request.if_none_match.contains_weak(tag):
-        response = Response(status=304)
-    else:
-        reading = desk.reading(entry.chart, elapsed=elapsed_days(desk.release))
-        response = jsonify(answered(desk, entry, reading, patient_id, wanted))
-    response.set_etag(tag, weak=True)
-    return response
+    wanted, elapsed = of_query(desk.release), elapsed_days(desk.release)
+    tag = etag(desk, entry, patient_id, wanted, elapsed)
+    if (same := unchanged(tag)) is not None:
+        return same
+    body = body_of(desk, entry, patient_id, wanted, elapsed, tag)
+    if compress.is_taken() and len(body) >= compress.SMALLEST:
+        packed = kept().body((desk.release.version, elapsed), f"{tag} gzip", lambda: compress.packed(body))
+        return tagged(Response(packed, mimetype=JSON, headers={"Content-Encoding": "gzip"}), tag)
+    return tagged(Response(body, mimetype=JSON), tag)

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import cache, partial
 
 from flask import current_app
 
 from api import audit
 from api.formulary_file import FormularyFile
-from recommender.errors import EngineError, InputError, RulesMissing, StoreCorrupt, UnknownPatient, UnknownVersion
+from recommender.errors import (
+    EngineError,
+    InputError,
+    NothingPublished,
+    RulesMissing,
+    StoreCorrupt,
+    StoreUnavailable,
+    UnknownPatient,
+    UnknownVersion,
+)
+from recommender.observations import milliseconds
 from recommender.offer import Desk
+from recommender.offered import elapsed_days
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
 from recommender.settings import Settings
 from recommender.snapshot import Entry, Release
 from recommender.store import PublishedVersion, Store, open_store
+from recommender.stream import Events, Place, Readings
+from recommender.watching.charts import current, observing, with_observations
 
+KNOWN_SECONDS, MOST_KNOWN = 60.0, 200_000
+WARM_AGAIN_SECONDS, MENDED_SECONDS = 1.0, 30.0
+# looked for in place of a patient who is not the caller's: neither the answer nor its time tells the two apart
+NOBODY = "\0nobody"
 RELEASES_HELD = 2  # the one being served, and the one before it for requests that have begun with it
 
 
@@ -49,9 +67,15 @@ class DeskCache:
         except UnknownVersion:  # replaced and retired since the pointer was read: only then look again
             return self._named(self._store.current())
 
+    def held(self) -> Desk | None:
+        """The release that was served last, as far as this process knows."""
+        return next(iter(self._held), None)
+
     def _named(self, version: str) -> Desk:
         found = self._find(version)
         if found:
+            if found is not self._held[0]:  # gone back to: from now on it is the one that requests begin with
+                self._held = (found, *(desk for desk in self._held if desk is not found))
             return found
         with self._lock:  # one thread loads; the others wait for it rather than load the same megabytes
             found = self._find(version)
@@ -63,7 +87,7 @@ class DeskCache:
     def _desk(self, release: Release) -> Desk:
         screen, indications = safety_of(self._settings.rules, self._settings.vocabulary)
         return Desk(
-            release,
+            observing(release, screen),
             screen,
             indications,
             self._settings.interaction_cost,
@@ -82,17 +106,36 @@ class Serving:
         self._settings, self._formulary = settings, formulary
         self._handed_in = store is not None
         self._open = (store, DeskCache(store, settings, formulary)) if store is not None else None
+        self._known: tuple[str, float, set[str]] = ("", 0.0, set())
+        self._stream: tuple[Readings, Events] | None = None
         self._lock = threading.Lock()
+        self._warming = threading.Event()
 
-    def warm(self) -> None:
-        """Open the store and read the release in a thread of its own, so that the first clinician does not wait for it.
-        What stands against it is told to the first request."""
+    def warm(self, more: Callable[[], object] = lambda: None) -> None:
+        """Open the store, read the release and compile what screens and explains, in a thread of its own, so that no
+        clinician waits for it: half a minute on a fresh install. Tried until there is a release; what stands against
+        it is told to each request. more: what else to do once."""
+        self._warming.set()
 
         def read() -> None:
-            with contextlib.suppress(EngineError):
-                self.desk().warm()
+            try:
+                more()
+                while True:
+                    try:
+                        return self.desk().warm()
+                    except (NothingPublished, StoreUnavailable):
+                        time.sleep(WARM_AGAIN_SECONDS)
+                    except EngineError:  # reading broken rules again and again would keep a processor busy
+                        time.sleep(MENDED_SECONDS)
+            finally:  # whatever went wrong, requests tell it better than a process that is never ready
+                self._warming.clear()
 
         threading.Thread(target=read, name="warm", daemon=True).start()
+
+    @property
+    def warming(self) -> bool:
+        """Whether requests would still wait for what `warm` does."""
+        return self._warming.is_set()
 
     def desk(self) -> Desk:
         """The release being served and the rules. Raises NothingPublished, StoreUnavailable, StoreCorrupt or
@@ -106,30 +149,41 @@ class Serving:
     def patient(self, patient_id: str) -> tuple[Desk, Entry]:
         """The desk and this patient's entry of its version. Raises UnknownPatient and what `desk` raises."""
         audit.asked(patient_id)
+        looked_for = patient_id if audit.is_theirs(patient_id) else NOBODY
         store, cache = self._opened()
+        held = cache.held()
+        entry = store.current_entry(held.release, looked_for) if held else None
+        if held and entry:
+            return held, self._as_it_is_now(held, [patient_id], [entry])[0]
         desk = cache.current()
         try:
-            entry = store.entry(desk.release, patient_id)
+            entry = store.entry(desk.release, looked_for)
         except UnknownVersion:  # retired since the pointer was read: only then look again
             desk = cache.current()
-            entry = store.entry(desk.release, patient_id)
-        if not audit.is_theirs(patient_id):  # asked last, so that it takes as long as for a patient of theirs
-            raise UnknownPatient("no patient of that id is the caller's to see")
-        return desk, entry
+            entry = store.entry(desk.release, looked_for)
+        return desk, self._as_it_is_now(desk, [patient_id], [entry])[0]
 
     def patients(self, patient_ids: Sequence[str]) -> tuple[Desk, list[Entry | UnknownPatient | StoreCorrupt]]:
         """The desk and the entry of each patient, all of one version; in place of an entry what is wrong with that one
         alone. Raises what `desk` raises."""
+        desk, entries = self.published(patient_ids)
+        there = [(place, one) for place, one in enumerate(entries) if isinstance(one, Entry)]
+        now = self._as_it_is_now(desk, [patient_ids[place] for place, _ in there], [one for _, one in there])
+        for (place, _), entry in zip(there, now, strict=True):
+            entries[place] = entry
+        return desk, entries
+
+    def published(self, patient_ids: Sequence[str]) -> tuple[Desk, list[Entry | UnknownPatient | StoreCorrupt]]:
+        """The same as the night left it, without what was measured since."""
         audit.asked(*patient_ids)
         store, cache = self._opened()
 
         def entry(desk: Desk, patient_id: str) -> Entry | UnknownPatient | StoreCorrupt:
             try:
-                found = store.entry(desk.release, patient_id)
+                return store.entry(desk.release, patient_id if audit.is_theirs(patient_id) else NOBODY)
             except (UnknownPatient, StoreCorrupt) as error:
                 audit.refused(patient_id)
                 return error
-            return found if audit.is_theirs(patient_id) else UnknownPatient("no patient of the caller's")
 
         desk = cache.current()
         try:
@@ -137,6 +191,46 @@ class Serving:
         except UnknownVersion:  # retired since the pointer was read: all of the new one
             desk = cache.current()
             return desk, [entry(desk, patient_id) for patient_id in patient_ids]
+
+    def known(self, patient_ids: Sequence[str]) -> list[bool]:
+        """Whether each is a patient of the version being served, and the caller's to see. Who was one a moment ago need
+        not be looked up again."""
+        version, moment = self.release().version, time.monotonic()
+        held_of, until, held = self._known
+        if held_of != version or until < moment or len(held) > MOST_KNOWN:
+            held = set()
+            self._known = (version, moment + KNOWN_SECONDS, held)
+        asked = [one for one in patient_ids if one not in held]
+        held.update(one for one, entry in zip(asked, self.published(asked)[1], strict=True) if isinstance(entry, Entry))
+        audit.asked(*patient_ids)
+        return [one in held and audit.is_theirs(one) for one in patient_ids]
+
+    def _as_it_is_now(self, desk: Desk, patient_ids: Sequence[str], entries: Sequence[Entry]) -> list[Entry]:
+        """The entries with what was measured since the night, where that is newer."""
+        moment = datetime.now(UTC)
+        now, elapsed = milliseconds(moment), elapsed_days(desk.release, moment)
+        found = []
+        for newest, entry in zip(self.readings().newest(patient_ids), entries, strict=True):
+            newer = current(newest, desk.release, desk.screen, entry, now)
+            found.append(with_observations(entry, newer, desk.release, desk.screen, elapsed, now) if newer else entry)
+        return found
+
+    def readings(self) -> Readings:
+        """What was measured since the night. Raises StoreUnavailable."""
+        return self._streams()[0]
+
+    def events(self) -> Events:
+        """What changed because of it. Raises StoreUnavailable."""
+        return self._streams()[1]
+
+    def _streams(self) -> tuple[Readings, Events]:
+        url = self.store().url
+        with self._lock:
+            if self._stream is None:
+                secret = self._settings.secret_file
+                place = Place(url, self._settings.key_prefix, secret)
+                self._stream = (Readings(place), Events(place))
+            return self._stream
 
     def store(self) -> Store:
         """The store, for what all server processes share. Raises StoreUnavailable."""

@@ -13,15 +13,15 @@ from datetime import UTC, datetime, timedelta
 
 from rapidfuzz import fuzz, process
 
-from api.answers import Answer, Item, Warned
+from api.answers import Answer
 from api.phrases import said as in_words
-from api.present import plain_name
 from api.present_safety import ANY
 from api.reference import Reference
 from api.words import Words
 from recommender.catalogue import Catalogue
 from recommender.live import Told
 from recommender.offer import Desk
+from recommender.offered import Item, Warned, plain_name
 from recommender.vocabulary.text import key
 
 KINDS = ("condition", "allergy", "drug", "egfr")

@@ -21,19 +21,24 @@ from pathlib import Path
 import numpy as np
 import redis
 from implicit.als import AlternatingLeastSquares
+from implicit.nearest_neighbours import CosineRecommender
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
+from recommender.access.secret import SiteSecret
 from recommender.features import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.linear import LinearModel, gram_matrices
+from recommender.models.neighbours import ItemCosineModel
+from recommender.packing import Words
+from recommender.pseudonyms import Pseudonyms
 from recommender.ranking import TopN, top_n
 from recommender.safety.charts import Charts
 from recommender.settings import Settings
-from recommender.snapshot import Release, Snapshot
+from recommender.snapshot import Named, Release, Snapshot
 from recommender.store import open_store
 
 SIZES, TREATMENTS, CONDITIONS, PER_PATIENT, N = (100_000, 300_000, 1_000_000), 1_500, 499, 15, 20
-ROUNDS, FACTORS = 3, 64
+ROUNDS, FACTORS, NEIGHBOURS, PENALTY, ONE_BY_ONE = 3, 64, 20, 100.0, 1_000
 RESULTS = Path(__file__).parent / "results" / "speed.md"
 
 
@@ -100,6 +105,12 @@ def publish_ways(snapshot: Snapshot, folder: Path) -> tuple[contextlib.ExitStack
     store = stack.enter_context(open_store(Settings(workdir=folder)))
     client = stack.enter_context(redis.Redis.from_url(store.url))
     number = 0
+    # as the store packs them: the usual ways get the same bytes, ready made
+    ids = [patient_id.encode() for patient_id in snapshot.patient_ids]
+    pseudonyms = Pseudonyms(SiteSecret.load(folder / "site.key"))
+    names = pseudonyms.names(ids)
+    packed = snapshot.pack(np.arange(len(ids)), Named(names, pseudonyms.seal(names, Words.of(ids))))
+    values = {name.tobytes(): packed[place] for place, name in enumerate(names)}
 
     def ours() -> float:
         nonlocal number
@@ -113,18 +124,18 @@ def publish_ways(snapshot: Snapshot, folder: Path) -> tuple[contextlib.ExitStack
 
     def pipelined_set() -> float:
         began, pipe = time.perf_counter(), client.pipeline(transaction=False)
-        for count, (patient_id, value) in enumerate(snapshot.packed()):
-            pipe.set(f"plain:{patient_id}", value)
+        for count, (name, value) in enumerate(values.items()):
+            pipe.set(b"plain:" + name, value)
             if count % 1_000 == 999:
                 pipe.execute()
         pipe.execute()
         taken = time.perf_counter() - began
-        client.delete(*(f"plain:{patient_id}" for patient_id in snapshot.patient_ids))
+        client.delete(*(b"plain:" + name for name in values))
         return taken
 
     def redis_benchmark() -> float:
-        size = int(snapshot.pack(np.arange(1_000)).ptr[-1] // 1_000)
-        patients = len(snapshot.patient_ids)
+        patients = len(ids)
+        size = int(packed.ptr[-1] // patients)
         command = ["redis-benchmark", "-s", store.url.removeprefix("unix://"), "-P", "100", "-c", "1", "-t", "set"]
         words = [*command, "-d", str(size), "-n", str(patients), "-r", str(patients), "--csv"]
         said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
@@ -137,20 +148,66 @@ def publish_ways(snapshot: Snapshot, folder: Path) -> tuple[contextlib.ExitStack
     return stack, ways
 
 
-def implicit_als(matrix: PatientMatrix) -> Callable[[], None]:
-    """`recommend` of implicit's ALS for everyone: as many threads as ours, BLAS with one."""
+def als_of(matrix: PatientMatrix) -> tuple[AlternatingLeastSquares, sparse.csr_matrix]:
+    """implicit's ALS, which learned from the treatments, and those: as many threads as ours, BLAS with one."""
     items = sparse.csr_matrix(matrix.rows[:, :TREATMENTS])
     model = AlternatingLeastSquares(factors=FACTORS, iterations=1, random_state=0, num_threads=os.cpu_count())
     with threadpool_limits(1, "blas"):
         model.fit(items, show_progress=False)
+    return model, items
 
-    def recommend() -> None:
-        with threadpool_limits(1, "blas"):
-            for start in range(0, items.shape[0], 4_096):
-                users = np.arange(start, min(start + 4_096, items.shape[0]))
-                model.recommend(users, items[users], N=N, filter_already_liked_items=True)
 
-    return recommend
+def als_for_all(model: AlternatingLeastSquares, items: sparse.csr_matrix) -> None:
+    with threadpool_limits(1, "blas"):
+        for start in range(0, items.shape[0], 4_096):
+            users = np.arange(start, min(start + 4_096, items.shape[0]))
+            model.recommend(users, items[users], N=N, filter_already_liked_items=True)
+
+
+def als_one_by_one(model: AlternatingLeastSquares, rows: list[sparse.csr_matrix]) -> None:
+    """For patients as they are now: their factors are worked out anew. In one thread: starting more takes longer."""
+    model.num_threads = 1
+    with threadpool_limits(1, "blas"):
+        for row in rows:
+            model.recommend(0, row, N=N, filter_already_liked_items=True, recalculate_user=True)
+
+
+def usual_ease(matrix: PatientMatrix) -> np.ndarray:
+    """EASE as it is usually written, RecTools' too: the whole inverse; here in float64. Its weights for treatments."""
+    gram = (matrix.rows.T @ matrix.rows).toarray().astype(np.float64)
+    gram[np.diag_indices_from(gram)] += PENALTY
+    with threadpool_limits(1, "blas"):  # as ours
+        inverse = np.linalg.inv(gram)
+    weights = inverse / -np.diag(inverse)
+    np.fill_diagonal(weights, 0.0)
+    return weights[:, :TREATMENTS]
+
+
+def implicit_cosine(items: sparse.csr_matrix) -> CosineRecommender:
+    model = CosineRecommender(K=NEIGHBOURS + 1, num_threads=os.cpu_count())  # it counts an item as its own neighbour
+    model.fit(items, show_progress=False)
+    return model
+
+
+def measure_fits(table: Table, matrix: PatientMatrix, peers: bool) -> None:
+    """Ours beside the same algebra done the usual way, after a look that both find the same."""
+    ease = LinearModel(penalties=dict.fromkeys(("treatments", "conditions", "baseline"), PENALTY))
+    cosine = ItemCosineModel(n_neighbors=NEIGHBOURS, shrink=0.0, context=False, prior=0.0)
+    fit: dict[str, Callable[[], object]] = {"ours": lambda: ease.fit(matrix)}
+    neighbours: dict[str, Callable[[], object]] = {"ours": lambda: cosine.fit(matrix)}
+    if peers:
+        items = sparse.csr_matrix(matrix.rows[:, :TREATMENTS])
+        assert np.allclose(ease.fit(matrix).weights, usual_ease(matrix), atol=1e-5)
+        mine, theirs = cosine.fit(matrix).weights[:TREATMENTS], implicit_cosine(items).similarity.toarray()
+        np.fill_diagonal(theirs, 0.0)  # which rows are ours is which columns are theirs; equal ones may be others
+        best = [np.sort(found, axis=axis).take(range(-NEIGHBOURS, 0), axis) for found, axis in ((mine, 0), (theirs, 1))]
+        assert np.allclose(best[0].T, best[1], atol=1e-5)
+        fit["EASE by scipy X.T @ X and numpy inv: the same weights"] = lambda: usual_ease(matrix)
+        neighbours["implicit CosineRecommender: the same neighbours"] = lambda: implicit_cosine(items)
+    else:
+        cosine.fit(matrix.take(np.arange(10)))
+    table.compare("fit, whole", matrix.n_patients, fit)
+    table.compare(f"item cosine, {NEIGHBOURS} neighbours", matrix.n_patients, neighbours)
 
 
 def measure(table: Table, patients: int, peers: bool) -> None:
@@ -165,16 +222,23 @@ def measure(table: Table, patients: int, peers: bool) -> None:
     gram = lambda: gram_matrices(matrix.rows, matrix.index.target_of_column, TREATMENTS)  # noqa: E731
     product = lambda: (matrix.rows.T @ matrix.rows).toarray()  # noqa: E731
     table.compare("Gram matrix", patients, only({"ours: pairs within each row": gram, "scipy X.T @ X": product}))
-    table.compare("fit, whole", patients, {"ours": lambda: LinearModel().fit(matrix)})
+    measure_fits(table, matrix, peers)
     ways: dict[str, Callable[[], object]] = {"ours": lambda: top_n(fitted, matrix, N)}
     if peers:
-        ways["implicit ALS, 64 factors, recommend"] = implicit_als(matrix)
+        als, items = als_of(matrix)
+        ways["implicit ALS, 64 factors, recommend"] = lambda: als_for_all(als, items)
         ways["scipy csr @ dense, argpartition"] = lambda: usual_top_n(matrix, weights, lambda rows: rows @ weights)
         ways["numpy dense product, argpartition"] = lambda: usual_top_n(
             matrix, weights, lambda rows: rows.toarray() @ weights
         )
     table.compare(f"score, exact top {N}", patients, ways)
     table.compare("score, exact top 80", patients, {"ours": lambda: top_n(fitted, matrix, 80)})
+    if peers:  # what a request costs, whatever the number of patients
+        ones = [matrix.take(np.array([ix])) for ix in range(ONE_BY_ONE)]
+        rows = [items[ix] for ix in range(ONE_BY_ONE)]
+        live: dict[str, Callable[[], object]] = {"ours": lambda: [top_n(fitted, one, N) for one in ones]}
+        live["implicit ALS, 64 factors, recalculate_user"] = lambda: als_one_by_one(als, rows)
+        table.compare(f"one chart at a time, top {N}", ONE_BY_ONE, live)
     top: TopN = top_n(fitted, matrix, 50)
     charts = Charts.without_facts(matrix.n_patients)
     release = Release("bench", {"as_of": "", "created": ""}, matrix.index, fitted, charts.known)

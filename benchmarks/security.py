@@ -65,7 +65,11 @@ def taken(*asks: Callable[[int], None]) -> list[dict[str, float]]:
     for of in times:
         clock, own = zip(*of[50:], strict=True)
         p95 = round(statistics.quantiles(clock, n=20)[-1])
-        told.append({"median": round(statistics.median(clock)), "p95": p95, "own": round(statistics.median(own))})
+        median = statistics.median(clock)
+        per_second = round(1e6 / median)  # of one caller after another
+        told.append(
+            {"median": round(median), "p95": p95, "own": round(statistics.median(own)), "per_second": per_second}
+        )
     return told
 
 

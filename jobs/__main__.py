@@ -21,9 +21,11 @@ from jobs.report import report
 from jobs.risk import risk
 from jobs.rules import rules
 from jobs.sample import sample
+from jobs.secret import secret
 from jobs.serve import serve
 from jobs.versions import rollback, versions
 from jobs.vocabulary import vocabulary
+from jobs.watch import events, watch
 from recommender import __version__
 from recommender.settings import Settings
 
@@ -46,7 +48,8 @@ def main(ctx: click.Context, workdir: Path | None, quiet: bool, as_json: bool) -
     4 the Redis server is not available, 5 its contents are not ours, 6 no such version is
     published, 8 too little data to learn from, 9 the new version is worse than the served one,
     10 there are no safety rules, 11 the log of feedback cannot be read or written,
-    12 the audit log cannot be written, 13 the audit log was tampered with.
+    12 the audit log cannot be written, 13 the audit log was tampered with, 14 published, but not
+    all reports were written.
     """
     settings = Settings.from_environment()
     if workdir is not None:
@@ -60,6 +63,8 @@ for command in (
     fit,
     nightly,
     serve,
+    watch,
+    events,
     evaluate,
     versions,
     rollback,
@@ -67,6 +72,7 @@ for command in (
     rules,
     feedback,
     keys,
+    secret,
     audit,
     forget,
     report,

@@ -23,6 +23,7 @@ from recommender.models import MODELS
 from recommender.models.popularity import PopularityModel
 from recommender.moments import HORIZON
 from recommender.records import Records
+from recommender.sealing import Place
 from recommender.selection import AUTO, FILE, MOST_TESTED, Choice, read_choice, usual_choice
 from recommender.snapshot import Release
 
@@ -106,16 +107,16 @@ def _weighted(trial: Trial, records: Records, balance: str, use: FeedbackUse) ->
     return replace(trial, taught=learned(taught, trial.when, trial.until, use))
 
 
-def save_night(night: Night, folder: Path) -> None:
+def save_night(night: Night, place: Place) -> None:
     model = night.choice.model
     chosen = {"name": model.name, "parameters": model.parameters(), "balance": night.choice.balance}
     told = {"chosen": {**chosen, "why": night.choice.why}, "quality": night.quality, "chances": night.chances}
     told["gain"] = None if night.gain is None else asdict(night.gain)
-    (folder / "night.json").write_text(json.dumps(told))
+    place.write("night.json", json.dumps(told).encode())
 
 
-def load_night(folder: Path) -> Night:
-    told = json.loads((folder / "night.json").read_text())
+def load_night(place: Place) -> Night:
+    told = json.loads(place.read("night.json"))
     chosen = told["chosen"]
     choice = Choice(MODELS[chosen["name"]](**chosen["parameters"]), chosen["balance"], chosen["why"])
     return Night(choice, told["quality"], told["chances"], told["gain"] and Interval(**told["gain"]))

@@ -8,7 +8,6 @@ import click
 import orjson
 
 from jobs.console import Console
-from recommender.access.secret import FILE
 from recommender.audit import AuditLog
 
 
@@ -19,7 +18,7 @@ def audit() -> None:
 
 def _log(console: Console) -> AuditLog:
     settings = console.settings
-    return AuditLog(settings.workdir, settings.workdir / (settings.secret or FILE))
+    return AuditLog(settings.workdir, settings.secret_file)
 
 
 @audit.command()

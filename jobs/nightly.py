@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -22,19 +22,22 @@ from jobs.assessing import Night, assess, load_night, save_night
 from jobs.console import Console
 from jobs.feedback import heard, night_in_words
 from jobs.kinds import kinds_option
+from jobs.night_reports import Wanted, failures_in_words, write_card_of_refused, write_reports
+from jobs.night_reports import in_words as reports_in_words
+from jobs.night_reports import options as report_options
 from jobs.source import Source, source_options
 from jobs.stages import Events, Form, Kept, Run, fingerprint, sha256_of
-from recommender.access.secret import FILE as SECRET
-from recommender.errors import EngineError, GateRefused, NothingPublished, StoreCorrupt
+from jobs.updating import in_words, load_update, save_update
+from recommender.access import seal_of
+from recommender.errors import EngineError, GateRefused, NothingPublished, ReportsFailed, StoreCorrupt
 from recommender.features import PatientMatrix, build_matrix
 from recommender.feedback import HOW, OFF
 from recommender.forgotten import Forgotten
-from recommender.gate import compared, coverage_of, inputs_of
+from recommender.gate import Verdict, compared, coverage_of, inputs_of
 from recommender.models import SERVABLE
 from recommender.pipeline import make_snapshot
+from recommender.publication import Onto
 from recommender.records import THERAPIES, TREATMENT_KINDS, Records
-from recommender.reports.card import card_of
-from recommender.reports.card_page import write_card
 from recommender.run_files import (
     load_matrix,
     load_records,
@@ -44,9 +47,11 @@ from recommender.run_files import (
     save_snapshot,
 )
 from recommender.safety.screen import Screen
+from recommender.sealing import Place
 from recommender.selection import AUTO, FILE
 from recommender.snapshot import Release, Snapshot, pack_release
 from recommender.store import Store, open_store
+from recommender.update import make_update, why_not
 
 T = TypeVar("T")
 EXAMPLES = 8  # synthetic patients offered on the start page of the demo
@@ -83,12 +88,18 @@ EXAMPLES = 8  # synthetic patients offered on the start page of the demo
     help="Take up the latest run of the same options that did not end: what it had finished is not done again.",
 )
 @click.option(
+    "--update",
+    is_flag=True,
+    help="Keep the served model and rewrite only patients who have changed; a whole night where that cannot be done.",
+)
+@click.option(
     "--events",
     "events_file",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Append a JSON line for each stage and its progress, for a program that watches.",
 )
+@report_options
 @kinds_option("default: all kinds; quality is then measured on drugs, procedures and care plans")
 @click.pass_obj
 def nightly(
@@ -99,18 +110,22 @@ def nightly(
     how: str,
     kinds: tuple[str, ...],
     resume: bool,
+    update: bool,
     events_file: Path | None,
+    reports: str,
+    lists: Path | None,
+    site: Path | None,
 ) -> None:
-    """Run a night: read, fit, score, compare, publish, switch over.
+    """Run a night: read, fit, score, compare, publish, switch over, write reports.
 
     What was published before stays in service until the new version is whole, and stays as it is when anything fails,
     and when the new version is worse in what it was compared by.
     """
     os.umask(0o077)  # what this run writes is readable by its owner only
-    workdir, asked = console.settings.workdir, _asked()
+    workdir, asked, wanted = console.settings.workdir, _asked(), Wanted.of(reports, lists, site)
     events = Events(events_file)
     try:
-        run = Run.resumed(workdir / "runs", asked, events) if resume else None
+        run = Run.resumed(workdir / "runs", asked, events, seal_of(console.settings)) if resume else None
         with contextlib.ExitStack() as stack:
             if run:
                 stack.callback(run.close)
@@ -118,9 +133,10 @@ def nightly(
             elif resume:
                 console.say("there is no such run to take up: a new one begins")
             told = Telling(console.settings, console.quiet, console.as_json, events)
-            summary = _night(told, source, Asked(name, gate, how, kinds, asked), run, stack)
+            summary = _night(told, source, Asked(name, gate, how, kinds, update, asked, wanted), run, stack)
         console.result(summary, _in_words(summary))
-        events.tell("run", state="done", exit_code=0)
+        failed = bool(summary["reports"]["failed"])
+        events.tell("run", state="done", exit_code=ReportsFailed.exit_code if failed else 0)
     except EngineError as error:
         events.tell("run", state="failed", error=type(error).__name__, message=str(error), exit_code=error.exit_code)
         raise
@@ -129,6 +145,10 @@ def nightly(
         raise
     finally:
         events.close()
+    if failed:  # the result was told: to raise would print a second one
+        if not console.as_json:
+            click.echo(f"rxrec: {failures_in_words(summary['reports'])}", err=True)
+        click.get_current_context().exit(ReportsFailed.exit_code)
 
 
 @dataclass(frozen=True)
@@ -139,7 +159,9 @@ class Asked:
     gate: str
     feedback: str
     kinds: tuple[str, ...]
+    update: bool
     digest: str
+    wanted: Wanted
 
 
 @dataclass(frozen=True)
@@ -177,11 +199,12 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
     store = stack.enter_context(open_store(settings))  # a store that is down is found out before the work, not after
     if run is None:
         version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-        run = Run.begun(workdir / "runs" / version, asked.digest, events)
+        run = Run.begun(workdir / "runs" / version, asked.digest, events, seal_of(settings))
         stack.callback(run.close)
     events.run = run.name
     events.tell("run", state="begun", created=run.created)
-    served, why_alone = (None, "--gate off") if asked.gate == "off" else _served(store, synthetic)
+    served, why_alone = _served(store, synthetic)
+    judge_by, why_alone = (None, "--gate off") if asked.gate == "off" else (served, why_alone)
     use, told = heard(workdir, asked.feedback)
 
     def stage(name: str, made_from: dict[str, Any], make: Callable[[], T], form: Form[T]) -> Kept[T]:
@@ -190,15 +213,13 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
 
     def judge() -> Night:
         with console.progress("evaluate", 2, "models") as progress:
-            return assess(records.value, kinds or THERAPIES, asked.model, workdir, served, use, progress)
+            return assess(records.value, kinds or THERAPIES, asked.model, workdir, judge_by, use, progress)
 
     def score() -> Snapshot:
         choice = night.value.choice
         provenance = {
             "created": run.created,
-            "source": source.format,
-            "vocabulary": source.vocabulary_name,
-            "synthetic": synthetic,
+            **lasting,
             "example_patients": _examples(matrix.value) if synthetic else [],
             "quality": night.value.quality,
             "chances": night.value.chances,
@@ -210,23 +231,65 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
             made_of = (records.value, matrix.value, choice.model, run.name, provenance, screen)
             return make_snapshot(*made_of, balance=choice.balance, feedback=use, progress=progress)
 
-    left_out = Forgotten(workdir, workdir / (settings.secret or SECRET)).fingerprint
+    left_out = Forgotten(workdir, settings.secret_file).fingerprint
     read_from = {**_made_from(source), "forgotten": left_out}
     records = stage("read", read_from, lambda: source.read(console), Form(save_records, load_records))
+    lasting = {
+        "source": source.format,
+        "vocabulary": source.vocabulary_name,
+        "synthetic": synthetic,
+        "kinds": list(kinds or TREATMENT_KINDS),
+    }
+    if asked.update:
+        why_whole = why_not(store, served, records.value, screen, lasting) if served else "there is nothing to update"
+        if served and not why_whole:
+            make = partial(
+                make_update, records.value, served, run.name, {**lasting, "created": run.created}, screen, store
+            )
+            kept_as = Form(save_update, partial(load_update, run.name))
+            update = stage("update", {"served": served.version, "rules": screen.rules.version}, make, kept_as).value
+            verdict = compared(update.changed.release.manifest, judge_by, None, why_alone)
+            snapshot = _judged(update.changed, verdict)
+            return _conclude(console, run, store, screen, asked, snapshot, update.onto, verdict, records.value)
+        console.say(f"a whole night, because {why_whole}")
     today = lambda: build_matrix(records.value, kinds=kinds or TREATMENT_KINDS)  # noqa: E731
     matrix = stage("matrix", {"kinds": kinds}, today, Form(save_matrix, load_matrix))
-    judged_by = {"served": served.version if served else why_alone, "feedback": told, "model": asked.model}
+    judged_by = {"served": judge_by.version if judge_by else why_alone, "feedback": told, "model": asked.model}
     selected = sha256_of(workdir / FILE) if asked.model == AUTO else ""
     night = stage("evaluate", {**judged_by, "selected": selected}, judge, Form(save_night, load_night))
     form = Form(save_snapshot, partial(load_snapshot, run.name))
     snapshot = stage("fit and score", {"rules": screen.rules.version}, score, form).value
 
-    manifest = {**snapshot.release.manifest, "coverage": coverage_of(snapshot.release.index, snapshot.top)}
-    verdict = compared(manifest, served, night.value.gain, why_alone)
-    release = replace(snapshot.release, manifest={**manifest, "gate": verdict.as_dict()})
-    _write_run(run.folder, release, records.value)
+    coverage = coverage_of(snapshot.release.index, snapshot.top)
+    verdict = compared({**snapshot.release.manifest, "coverage": coverage}, judge_by, night.value.gain, why_alone)
+    judged = _judged(snapshot, verdict, coverage=coverage)
+    return _conclude(console, run, store, screen, asked, judged, None, verdict, records.value)
+
+
+def _judged(snapshot: Snapshot, verdict: Verdict, **more: Any) -> Snapshot:
+    """With the verdict in its manifest, and more."""
+    release = snapshot.release
+    manifest = {**release.manifest, **more, "gate": verdict.as_dict()}
+    return replace(snapshot, release=replace(release, manifest=manifest))
+
+
+def _conclude(
+    console: Telling,
+    run: Run,
+    store: Store,
+    screen: Screen,
+    asked: Asked,
+    snapshot: Snapshot,
+    onto: Onto | None,
+    verdict: Verdict,
+    records: Records,
+) -> Any:
+    """Publish and switch over, or refuse; what the night has to say."""
+    release, manifest = snapshot.release, snapshot.release.manifest
+    _write_run(run, release, records)
     if verdict.reasons and asked.gate == "on":
         run.end("refused")
+        write_card_of_refused(console, console.events, run, release, asked.wanted)
         raise GateRefused(
             f"not published, version {verdict.served} stays in service: {'; '.join(verdict.reasons)}. Everything "
             f"measured is in {run.folder}/gate.json; `--gate warn` publishes all the same"
@@ -237,19 +300,18 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
     with run.timed("publish") as cost, console.progress("publish", len(snapshot.patient_ids), "patients") as progress:
         # a run that was killed between the two is there already, whole
         if release.version not in {there.version for there in store.versions()}:
-            store.publish(replace(snapshot, release=release), progress)
+            store.publish(snapshot, progress, onto)
         store.activate(release.version)
     run.add("publish", cost)
     run.end("published")
+    written = write_reports(console, console.events, run, store, asked.wanted, screen)
+    told = {"update": manifest["update"]} if onto else {}
     return {
         "version": release.version,
         "run": str(run.folder),
-        "counts": manifest["counts"],
-        "safety": manifest["safety"],
-        "chosen": manifest["chosen"],
-        "quality": night.value.quality,
-        "gate": verdict.as_dict(),
-        "feedback": told,
+        **told,
+        **{part: manifest[part] for part in ("counts", "safety", "chosen", "quality", "gate", "feedback")},
+        "reports": asdict(written),
         "seconds": run.costs(),
     }
 
@@ -273,16 +335,15 @@ def _examples(matrix: PatientMatrix) -> list[str]:
     return [str(matrix.patient_ids[ix]) for ix in by_size[np.linspace(0, len(by_size) - 1, EXAMPLES).astype(int)]]
 
 
-def _write_run(run: Path, release: Release, records: Records) -> None:
-    """`runs/{version}/`: the release as it is published, the account of every row, the gate's, and the card."""
+def _write_run(run: Run, release: Release, records: Records) -> None:
+    """`runs/{version}/`: the release as it is published, the account of every row, and the gate's.
+
+    What a model learned may hold patients' rows, so of a sealed run only the rest lies there in clear.
+    """
     for name, asset in pack_release(release).items():
-        file = run / "release" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(asset)
-    (run / "ingest.json").write_text(json.dumps(records.log.as_dict(), indent=2))
-    (run / "gate.json").write_text(json.dumps(release.manifest["gate"], indent=2))
-    (run / "card").mkdir(exist_ok=True)
-    write_card(run / "card", card_of(release.version, release.manifest))
+        (Place(run.folder) if name == "manifest" else run.place).write(f"release/{name}", asset)
+    (run.folder / "ingest.json").write_text(json.dumps(records.log.as_dict(), indent=2))
+    (run.folder / "gate.json").write_text(json.dumps(release.manifest["gate"], indent=2))
 
 
 def _screened(safety: dict[str, Any]) -> str:
@@ -303,10 +364,12 @@ def _in_words(summary: dict[str, Any]) -> str:
         judged += ", popularity {value:.3f}".format(**quality["baseline"])
     worse = "" if gate["passed"] else ", and worse: see the lines above"
     timed = ", ".join(f"{name} {taken:.1f} s" for name, taken in summary["seconds"].items())
-    return (
+    update = f"{in_words(summary['update'], counts['patients'])}\n" if "update" in summary else ""
+    return update + (
         f"version {summary['version']} is being served: {counts['patients']:,} patients, "
         f"{counts['suggestable']:,} treatments that can be suggested\n"
         f"model {chosen['model']['name']}: {chosen['why']}\n{judged}\n"
         f"compared with {gate['compared_with']}{worse}\n{timed}\n"
-        f"{_screened(summary['safety'])}\n{night_in_words(summary['feedback'])}"
+        f"{_screened(summary['safety'])}\n{night_in_words(summary['feedback'])}\n"
+        f"{reports_in_words(summary['reports'])}"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,12 @@ import click
 
 from jobs.console import Console
 from jobs.kinds import kinds_option
-from jobs.report_common import FOLDER, NUMBER, OUT, VERSION, formulary_of, opened
+from jobs.report_common import FOLDER, NUMBER, OUT, SITE, VERSION, json_of, opened, site_of
 from jobs.report_sums import drift, history, pharmacy, quality
+from jobs.report_write import card_folder
 from recommender.errors import InputError
 from recommender.records import THERAPIES
-from recommender.reports.card import card_of
-from recommender.reports.card_page import write_card
 from recommender.reports.cohort import cohort_of, ids_of
-from recommender.reports.folder import new_folder
 from recommender.reports.lists import FORMATS, Listed, write_lists
 from recommender.store import open_store
 
@@ -81,7 +78,7 @@ def patients(
     print a page a patient; CSV, XLSX and NDJSON are for programs. What is asked for together must hold together.
     """
     wanted = None if ids is None else ids_of(ids)
-    with opened(console, version) as (store, desk):
+    with opened(console.settings, version) as (store, desk):
         cohort = cohort_of(
             desk.release,
             conditions=conditions,
@@ -91,12 +88,11 @@ def patients(
             sex=sex or "",
             ids=wanted,
         )
-        formulary = formulary_of(console, desk)
         with console.progress("patients", None, "patients") as progress:
             listed = write_lists(
                 *(out, store, desk, cohort, formats, n),
                 kinds=kinds or THERAPIES,
-                formulary=formulary,
+                formulary=desk.formulary(),
                 font=font,
                 progress=progress,
             )
@@ -109,11 +105,7 @@ def patients(
 @VERSION
 @click.option("--evaluation", type=FOLDER, help="A report of `rxrec evaluate` on the same source, for more figures.")
 @click.option("--external", type=FOLDER, help="One on other hospitals (--by hospital) or another source.")
-@click.option(
-    "--site",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="What only the site knows: JSON, name of an attribute -> words (docs/reports.md).",
-)
+@SITE
 @click.pass_obj
 def card(
     console: Console,
@@ -129,15 +121,13 @@ def card(
     """
     with open_store(console.settings) as store:
         release = store.release(version or store.current())
-    found = card_of(
-        release.version,
-        release.manifest,
+    found = card_folder(
+        out,
+        release,
         evaluation=None if evaluation is None else _evaluation(evaluation),
         external=None if external is None else _evaluation(external),
-        site=None if site is None else {key: str(words) for key, words in _json_of(site).items()},
+        site=None if site is None else site_of(site),
     )
-    with new_folder(out) as folder:
-        write_card(folder, found)
     missing = [one.asked.key for one in found.not_assessed]
     told = {
         "folder": str(out),
@@ -149,22 +139,10 @@ def card(
 
 
 def _evaluation(folder: Path) -> dict[str, Any]:
-    told = _json_of(folder / "evaluation.json")
+    told = json_of(folder / "evaluation.json")
     if not {"first", "models", "by", "source", "by_length", "by_group", "reliability"} <= told.keys():
         raise InputError("is no report of this `rxrec evaluate`: run it again", file="evaluation.json")
     return told
-
-
-def _json_of(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", file=path.name) from None
-    except ValueError:
-        raise InputError("is no JSON in UTF-8", file=path.name) from None
-    if not isinstance(found, dict):
-        raise InputError("must be one JSON object", file=path.name)
-    return found
 
 
 def _in_words(out: Path, cohort: str, listed: Listed) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from jobs.console import Console
-from recommender.access.secret import FILE as SECRET
+from recommender.access import seal_of
 from recommender.forgotten import Forgotten
 from recommender.loaders import SOURCES, load
 from recommender.loaders.recognise import recognise
@@ -43,10 +43,11 @@ class Source:
                 progress=progress,
                 columns=self.columns,
                 cache=console.settings.workdir / "cache",
+                seal=seal_of(console.settings),
                 rows=rows_in_work(console.settings.read_memory),
             )
         settings = console.settings
-        records = Forgotten(settings.workdir, settings.workdir / (settings.secret or SECRET)).left_out(records)
+        records = Forgotten(settings.workdir, settings.secret_file).left_out(records)
         log = records.log
         console.say(f"read {sum(log.read.values()):,} rows of {len(log.read)} files, {records.n_patients:,} patients")
         for finding in log.findings:

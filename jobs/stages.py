@@ -5,8 +5,8 @@ what it cost. A killed run is taken up by `Run.resumed`: a stage whose key and f
 A key covers the keys of all stages before, so whatever changed (the export, a setting, the program), everything after
 it is done anew.
 
-What a stage made lies in `stages/` only until the run has ended; hashes and costs stay, so that any past run can be
-explained.
+What a stage made lies in `stages/` only until the run has ended, encrypted where the run has a seal; hashes (of what
+lies there) and costs stay, so that any past run can be explained.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import IO, Any, Generic, TypeVar
 
 from recommender import __version__
 from recommender.errors import EngineError
+from recommender.sealing import Place, Seal
 
 T = TypeVar("T")
 FORMAT = 1  # of run.json and of the files of the stages
@@ -78,8 +79,8 @@ class Events:
 class Form(Generic[T]):
     """How a stage's value becomes files of a folder, and comes back from them."""
 
-    save: Callable[[T, Path], None]
-    load: Callable[[Path], T]
+    save: Callable[[T, Place], None]
+    load: Callable[[Place], T]
 
 
 class Kept(Generic[T]):
@@ -104,17 +105,18 @@ class Run:
     state: dict[str, Any]
     events: Events
     _lock: IO[bytes]
+    seal: Seal | None = None
     _keys: list[str] = field(default_factory=list)
 
     @classmethod
-    def begun(cls, folder: Path, asked: str, events: Events) -> Run:
+    def begun(cls, folder: Path, asked: str, events: Events, seal: Seal | None = None) -> Run:
         """A new run named as its folder. `asked`: a digest of what it was asked to do, to find it again by."""
         folder.mkdir(parents=True, mode=0o700)
         lock = _locked(folder)
         if lock is None:  # nobody else knows the name
             raise EngineError(f"{folder} is in use")
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        run = cls(folder, {"format": FORMAT, "created": created, "asked": asked, "stages": {}}, events, lock)
+        run = cls(folder, {"format": FORMAT, "created": created, "asked": asked, "stages": {}}, events, lock, seal)
         try:
             run._write()
         except BaseException:
@@ -123,7 +125,7 @@ class Run:
         return run
 
     @classmethod
-    def resumed(cls, runs: Path, asked: str, events: Events) -> Run | None:
+    def resumed(cls, runs: Path, asked: str, events: Events, seal: Seal | None = None) -> Run | None:
         """The latest run that was asked to do the same, did not end, and of which nobody is at work; None if there is
         none."""
         for file in sorted(runs.glob(f"*/{STATE}"), reverse=True):
@@ -133,7 +135,7 @@ class Run:
             lock = _locked(file.parent)
             if lock is None:
                 raise EngineError(f"run {file.parent.name} is still at work: wait for it, or stop it first")
-            return cls(file.parent, state, events, lock)
+            return cls(file.parent, state, events, lock, seal)
         return None
 
     @property
@@ -144,23 +146,30 @@ class Run:
     def created(self) -> str:
         return str(self.state["created"])
 
+    @property
+    def place(self) -> Place:
+        """Its folder, as its files are to be written there."""
+        return Place(self.folder, self.seal)
+
     def stage(self, name: str, made_from: Mapping[str, Any], make: Callable[[], T], form: Form[T]) -> Kept[T]:
         """What `make` gives, done and kept as files once. `made_from`: the settings that this stage depends on, beside
         all stages before."""
-        told = json.dumps([FORMAT, __version__, name, dict(made_from), self._keys], sort_keys=True)
+        how = "sealed" if self.seal else ""  # what lies there in clear does not stay once it is to be encrypted
+        told = json.dumps([FORMAT, __version__, name, dict(made_from), self._keys, how], sort_keys=True)
         key = hashlib.sha256(told.encode()).hexdigest()
         self._keys.append(key)
         files = self.folder / "stages" / name
+        place = Place(files, self.seal)
         done = self.state["stages"].get(name)
         if done and done["key"] == key and _hashes(files) == done["files"]:
             self.events.tell("stage", stage=name, state="kept")
-            return Kept(lambda: form.load(files))
+            return Kept(lambda: form.load(place))
         for later in [name, *list(self.state["stages"])[len(self._keys) - 1 :]]:
             self.state["stages"].pop(later, None)
         shutil.rmtree(files, ignore_errors=True)
         with self.timed(name) as cost:
             value = make()
-            _saved(form.save, value, files)
+            _saved(form.save, value, place)
         self.state["stages"][name] = {"key": key, "files": _hashes(files), **cost}
         self._write()
         return Kept(lambda: value)
@@ -252,12 +261,12 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {f.relative_to(folder).as_posix(): sha256_of(f) for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
-def _saved(save: Callable[[T, Path], None], value: T, files: Path) -> None:
+def _saved(save: Callable[[T, Place], None], value: T, place: Place) -> None:
     try:
-        files.mkdir(parents=True)
-        save(value, files)
+        place.path.mkdir(parents=True)
+        save(value, place)
     except OSError as error:
-        raise _no_room(files, error) from None
+        raise _no_room(place.path, error) from None
 
 
 def _no_room(where: Path, error: OSError) -> EngineError:

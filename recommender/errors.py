@@ -93,3 +93,9 @@ class AuditBroken(EngineError):
     """The audit log is not what was written: lines were removed, altered, reordered or put in; it says where."""
 
     exit_code = 13
+
+
+class ReportsFailed(EngineError):
+    """A night has published its version, which is being served, but could not write all of its reports."""
+
+    exit_code = 14

@@ -82,10 +82,14 @@ class ColumnIndex:
         raise KeyError(name)
 
     def block_of(self, column_ix: int) -> str:
-        return next(b.name for b in self.blocks if b.start <= column_ix < b.stop)
+        return self._block_names[column_ix]
 
-    @property
-    def target_of_column(self) -> np.ndarray:  # (n_columns,) int32
+    @cached_property
+    def _block_names(self) -> tuple[str, ...]:
+        return tuple(block.name for block in self.blocks for _ in range(block.start, block.stop))
+
+    @cached_property
+    def target_of_column(self) -> np.ndarray:  # (n_columns,) int32, not to be written to
         """Position among the targets of each column, -1 where a column is no target."""
         position = np.full(len(self), -1, dtype=np.int32)
         position[self.targets] = np.arange(len(self.targets), dtype=np.int32)
@@ -102,6 +106,19 @@ class ColumnIndex:
         return {(column.kind, column.code): ix for ix, column in enumerate(self.columns)}
 
     @cached_property
+    def rank(self) -> tuple[int, ...]:
+        """Where each column stands in the order of kind and code."""
+        order = sorted(range(len(self)), key=lambda ix: (self.columns[ix].kind, self.columns[ix].code))
+        found = np.empty(len(self), dtype=np.int64)
+        found[order] = np.arange(len(self))
+        return tuple(found.tolist())
+
+    @cached_property
+    def kind_of_target(self) -> np.ndarray:  # (n_targets,) int64
+        """The place in TREATMENT_KINDS of each target's kind."""
+        return np.array([TREATMENT_KINDS.index(self.columns[ix].kind) for ix in self.targets], dtype=np.int64)
+
+    @cached_property
     def target_kinds(self) -> tuple[str, ...]:
         """The kinds of treatment that may be suggested."""
         found = {self.columns[ix].kind for ix in self.targets}
@@ -109,7 +126,17 @@ class ColumnIndex:
 
     def targets_of(self, kinds: Collection[str]) -> np.ndarray:  # (n,) int32
         """The targets that are of one of these kinds, ascending."""
-        return np.array([ix for ix in self.targets if self.columns[ix].kind in kinds], dtype=np.int32)
+        return self.targets[self.is_of(kinds)[self.targets]]
+
+    def is_of(self, kinds: Collection[str]) -> np.ndarray:  # (n_columns,) bool
+        """Which columns are of one of these kinds."""
+        none = np.zeros(len(self), dtype=bool)
+        return np.logical_or.reduce([none, *(self._of_kind[kind] for kind in kinds if kind in self._of_kind)])
+
+    @cached_property
+    def _of_kind(self) -> dict[str, np.ndarray]:
+        kinds = np.array([column.kind for column in self.columns], dtype=object)
+        return {kind: kinds == kind for kind in {column.kind for column in self.columns}}
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -262,6 +289,23 @@ def chart_rows(
     rows = sparse.hstack(parts, format="csr", dtype=np.float32)
     rows.sort_indices()
     return sparse.csr_matrix(rows), columns, blocks
+
+
+def rows_over(index: ColumnIndex, records: Records) -> tuple[PatientMatrix, int]:
+    """What is known of each patient at `as_of`, over columns that were made of other records; and how many treatments,
+    conditions and allergies these records tell that have no column there."""
+    rows, columns, blocks = chart_rows(records, now(records), min_patients=1)
+    place = np.array([index.place.get((column.kind, column.code), -1) for column in columns], dtype=np.int32)
+    told = np.zeros(len(columns) + 1, dtype=bool)
+    told[rows.indices] = True
+    plain = next(block.start for block in blocks if block.name == "demographics")
+    at = place[rows.indices]
+    entries = np.append(0, np.cumsum(at >= 0))  # up to each
+    shape = (rows.shape[0], len(index))
+    brought = sparse.csr_matrix((rows.data[at >= 0], at[at >= 0], entries[rows.indptr]), shape=shape, dtype=np.float32)
+    brought.sort_indices()
+    ids = records.patients["patient_id"].to_numpy(dtype=object)
+    return PatientMatrix(brought, index, ids), int((told[:plain] & (place[:plain] < 0)).sum())
 
 
 @dataclass(frozen=True)

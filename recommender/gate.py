@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from recommender.evaluation.bootstrap import Interval, intervals
 from recommender.evaluation.breakdown import by_group, groups
@@ -28,6 +28,7 @@ from recommender.models.base import Model
 from recommender.moments import MISSING
 from recommender.ranking import TopN
 from recommender.records import Records
+from recommender.support import in_tens
 
 MAX_FALL = 0.2  # share that may be lost of patients, events, catalogue or lists between two nights
 MAX_INDEX = 0.25  # population stability index from which on a distribution counts as another (Siddiqi 2006)
@@ -45,14 +46,18 @@ SMALLEST_SHARE = 1e-4  # keeps the logarithm of an empty category finite
 
 
 def quality_of(evaluation: Evaluation, model: str, baseline: str, records: Records) -> dict[str, Any]:
-    """NDCG of the model beside the baseline's, and of each group of patients that is large enough to be told."""
+    """NDCG of the model beside the baseline's, and of each group of patients that is large enough to be told.
+
+    Patients to the ten: from all and the groups that are told would follow how many are left.
+    """
     of = groups(evaluation, records)
     table = by_group(evaluation, of[[name for name in ATTRIBUTES if name in of]], model, [MAIN])
-    told = table.dropna(subset="value")[["attribute", "group", "patients", "value", "low", "high", *GAP]]
+    told = table.dropna(subset="value")[["attribute", "group", "patients", "value", "low", "high", *GAP]].copy()
+    told["patients"] = [in_tens(count) for count in told["patients"]]
     return {
         "metric": f"NDCG@{K}",
         "protocol": evaluation.trial.said,
-        "patients": len(np.unique(evaluation.person)),
+        "patients": in_tens(len(np.unique(evaluation.person))),
         **asdict(evaluation.summary(model)[MAIN]),
         "baseline": {"model": baseline, **asdict(evaluation.summary(baseline)[MAIN])},
         "groups": told.astype(object).where(told.notna(), None).to_dict("records"),
@@ -194,7 +199,10 @@ def _falls(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]:
         for name, words in names.items():
             now, then = new.get(part, {}).get(name), old.get(part, {}).get(name)
             if now is not None and then is not None and then >= MIN_CELL and now < (1 - MAX_FALL) * then:
-                yield f"{words}: {now:,}, {1 - now / then:.0%} fewer than the {then:,} of the served version"
+                if name.startswith("patients") or now < MIN_CELL:
+                    now, then = in_tens(now), in_tens(then)
+                few = f"{now:,}, {1 - now / then:.0%} fewer" if now else f"fewer than {MIN_CELL}, far fewer"
+                yield f"{words}: {few} than the {then:,} of the served version"
 
 
 def _jumps(indices: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
@@ -222,7 +230,8 @@ def stability(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, dict[
         totals = counts.sum(axis=1)
         share = np.maximum(counts / totals[:, None], SMALLEST_SHARE)
         index = float(((share[0] - share[1]) * np.log(share[0] / share[1])).sum())
-        chance = stats.chi2.ppf(1 - CHANCE, len(codes)) * (1 / totals).sum()
+        # the quantile of chi-squared; scipy.stats has it by name and takes half a second of every command to import
+        chance = special.chdtri(len(codes), CHANCE) * (1 / totals).sum()
         found[name] = {"index": index, "limit": max(MAX_INDEX, float(chance))}
     return found
 

@@ -11,8 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from recommender.features import ColumnIndex, chart_rows
-from recommender.moments import now
+from recommender.features import ColumnIndex, rows_over
 from recommender.offer import Desk
 from recommender.records import Records
 from recommender.safety.charts import Chart, Charts, Known, read_charts
@@ -75,8 +74,5 @@ def _joined(known: Known, chart: Chart, added: Charts, elapsed: int) -> tuple[Ch
 
 def row_of(index: ColumnIndex, records: Records) -> tuple[np.ndarray, np.ndarray]:
     """The first person's row over the columns of a release: columns (k,) int32 ascending, weights (k,) float32."""
-    rows, own, _ = chart_rows(records, now(records), min_patients=1)
-    found = zip(rows[0].indices.tolist(), rows[0].data.tolist(), strict=True)
-    told = ((index.place.get((own[ix].kind, own[ix].code)), weight) for ix, weight in found)
-    row = sorted((place, weight) for place, weight in told if place is not None)
-    return np.array([ix for ix, _ in row], dtype=np.int32), np.array([w for _, w in row], dtype=np.float32)
+    row = rows_over(index, records)[0].rows[0]
+    return row.indices, row.data

@@ -22,7 +22,7 @@ from recommender.safety.indications import Indications
 from recommender.safety.kernel import CONTRAINDICATED
 from recommender.safety.screen import Read, Screen
 from recommender.safety.sets import in_order, pair_rank
-from recommender.safety.tables import Candidates, ragged
+from recommender.safety.tables import Candidates
 from recommender.safety.verdict import Gap, Reading, Verdict
 from recommender.snapshot import Entry, Release
 
@@ -101,6 +101,13 @@ class Desk:
         ptr, parts, local = self.candidates
         return parts[:0] if local[column_ix] else parts[ptr[column_ix] : ptr[column_ix + 1]]
 
+    def _in_bodies(self, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same of many, one after another: (n + 1,) int64 where each begins, and the ingredients int32."""
+        ptr, parts, local = self.candidates
+        lengths = np.where(local[columns], 0, ptr[columns + 1] - ptr[columns])
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        return ends, parts[np.repeat(ptr[columns] - ends[:-1], lengths) + np.arange(ends[-1])]
+
     def warm(self) -> None:
         """Work out now what the first request would otherwise wait for: an offer for a chart that says nothing."""
         nothing = np.empty(0, dtype=np.int32)
@@ -118,16 +125,17 @@ class Desk:
     def offer(self, entry: Entry, reading: Reading, n: int, kinds: Collection[str]) -> Offer:
         """The n best of `kinds`. `entry`: its candidates and row; its chart has been read as `reading`."""
         columns = self.release.index.columns
-        asked = np.array([columns[ix].kind in kinds for ix in entry.columns.tolist()], dtype=bool)
+        asked = self.release.index.is_of(kinds)[entry.columns]
         candidates, scores = entry.columns[asked], entry.scores[asked]
         tiers = reading.tiers(self.candidates, candidates)
         free = np.flatnonzero(tiers.rank < CONTRAINDICATED)
-        free_ptr, free_parts = ragged(map(self._in_body, candidates[free].tolist()))
+        free_ptr, free_parts = self._in_bodies(candidates[free])
         last = self._last(candidates[free])
         served = in_order(self.screen.arrays, scores[free], tiers.rank[free], free_ptr, free_parts, n, self.cost, last)
 
         def candidate(place: int) -> Candidate:
-            verdict = reading.verdict(columns[candidates[place]])
+            tier = int(tiers.rank[place]), int(tiers.unchecked[place])
+            verdict = reading.verdict(columns[candidates[place]], tier)
             return Candidate(int(candidates[place]), float(scores[place]), place + 1, verdict)
 
         on_list = free[served.order]

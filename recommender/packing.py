@@ -13,8 +13,8 @@ import numba
 import numpy as np
 
 MOST = 0xFFFF  # items of one kind that an entry can hold
-TOO_MANY, UNSORTED = -1, -2  # what `entry_ends` finds wrong
-HEADER_BYTES, CRC_BYTES = 17, 4
+TOO_MANY = -1  # what `entry_ends` finds wrong
+HEADER_BYTES, CRC_BYTES = 19, 4
 
 
 def _crc_table() -> np.ndarray:  # (8, 256) uint32: table k takes a byte that k others follow
@@ -82,15 +82,6 @@ def crc32(data: np.ndarray, start: int, end: int, begun: int, table: np.ndarray)
 
 
 @numba.njit(cache=True, nogil=True)
-def crc32_of_each(data: np.ndarray, ptr: np.ndarray, begun: int, table: np.ndarray) -> np.ndarray:
-    """`zlib.crc32(word, begun)` of every word (n,) int64."""
-    found = np.empty(len(ptr) - 1, np.int64)
-    for k in range(len(found)):
-        found[k] = crc32(data, ptr[k], ptr[k + 1], begun, table)
-    return found
-
-
-@numba.njit(cache=True, nogil=True)
 def half(bits: int) -> int:
     """The bits of a float32 -> those of the nearest float16, as IEEE 754 rounds: half-way to the even one."""
     sign, exponent, fraction = (bits >> 16) & 0x8000, (bits >> 23) & 0xFF, bits & 0x7FFFFF
@@ -109,27 +100,31 @@ def half(bits: int) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def entry_ends(
-    who: np.ndarray, lists: np.ndarray, rows: np.ndarray, facts: np.ndarray, value: np.ndarray, width: int
+    who: np.ndarray,
+    lists: np.ndarray,
+    rows: np.ndarray,
+    facts: np.ndarray,
+    value: np.ndarray,
+    sealed: np.ndarray,
+    width: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where the entries of the patients `who` begin and end (n + 1,) int64, and how many facts of each have a value.
+    """Where the entries of the patients `who` begin and end (n + 1,) int64, and how many facts of each there are from
+    the first that has a value.
 
-    lists, rows, facts: the indptr of each. The first end is TOO_MANY or UNSORTED where an entry cannot be written.
+    lists, rows, facts, sealed: the indptr of each. The first end is TOO_MANY where an entry cannot be written.
     """
     ends, measured = np.zeros(len(who) + 1, np.int64), np.zeros(len(who), np.int64)
     for k, u in enumerate(who):
         n, r, f = lists[u + 1] - lists[u], rows[u + 1] - rows[u], facts[u + 1] - facts[u]
-        v = 0
-        while v < f and not np.isnan(value[facts[u + 1] - 1 - v]):
-            v += 1
-        for a in range(facts[u], facts[u + 1] - v):
-            if not np.isnan(value[a]):
-                ends[0] = UNSORTED
-                return ends, measured
-        if n > MOST or r > MOST or f > MOST:
+        s = sealed[u + 1] - sealed[u]
+        first = facts[u]
+        while first < facts[u + 1] and np.isnan(value[first]):
+            first += 1
+        if n > MOST or r > MOST or f > MOST or s > MOST:
             ends[0] = TOO_MANY
             return ends, measured
-        measured[k] = v
-        size = HEADER_BYTES + n * (width + 4) + r * (width + 2) + f * (width + 2) + v * 4 + CRC_BYTES
+        measured[k] = v = facts[u + 1] - first
+        size = HEADER_BYTES + n * (width + 4) + r * (width + 2) + f * (width + 2) + v * 4 + s + CRC_BYTES
         ends[k + 1] = ends[k] + size
     return ends, measured
 
@@ -189,19 +184,21 @@ def write_entries(
     age: np.ndarray,
     sex: np.ndarray,
     names: np.ndarray,
-    name_ptr: np.ndarray,
+    sealed: np.ndarray,
+    sealed_ptr: np.ndarray,
     begun: int,
     table: np.ndarray,
 ) -> None:
-    """Fill `out` (ends[-1],) uint8. scores, row_weights, value and age are the bits of float32, as uint32; `names` and
-    `name_ptr` are the ids of all patients as `Words`; `begun` is the CRC-32 of what stands before an id."""
+    """Fill `out` (ends[-1],) uint8. scores, row_weights, value and age are the bits of float32, as uint32; names
+    (n_patients, 16) uint8 and the sealed ids (as `Words`) are those of all patients; `begun` is the CRC-32 of what
+    stands before a name."""
     for k, u in enumerate(who):
         a, b, c, d, e, f = list_ptr[u], list_ptr[u + 1], row_ptr[u], row_ptr[u + 1], fact_ptr[u], fact_ptr[u + 1]
         at = ends[k]
         at = _put2(out, at, 0x5852)  # "RX"
         at = _put1(out, at, form)
         at = _put1(out, at, width)
-        for count in (b - a, d - c, f - e, measured[k]):
+        for count in (b - a, d - c, f - e, measured[k], sealed_ptr[u + 1] - sealed_ptr[u]):
             at = _put2(out, at, count)
         at = _put4(out, at, age[u])
         at = _put1(out, at, sex[u])
@@ -216,5 +213,105 @@ def write_entries(
             at = _put2(out, at, days[i])
         for i in range(f - measured[k], f):
             at = _put4(out, at, value[i])
-        crc = crc32(out, ends[k], at, crc32(names, name_ptr[u], name_ptr[u + 1], begun, table), table)
-        _put4(out, at, crc)
+        for i in range(sealed_ptr[u], sealed_ptr[u + 1]):
+            at = _put1(out, at, sealed[i])
+        _put4(out, at, crc32(out, ends[k], at, crc32(names[u], 0, len(names[u]), begun, table), table))
+
+
+WEIGHTS = np.arange(0x10000, dtype=np.uint16).view(np.float16).astype(np.float32)  # what the bits of a half stand for
+
+
+@numba.njit(cache=True, nogil=True)
+def _two(data: np.ndarray, at: int) -> int:
+    """A number of two bytes."""
+    return int(data[at]) | int(data[at + 1]) << 8
+
+
+@numba.njit(cache=True, nogil=True)
+def _four(data: np.ndarray, at: int) -> int:
+    return _two(data, at) | _two(data, at + 2) << 16
+
+
+@numba.njit(cache=True, nogil=True)
+def says_the_same(
+    data: np.ndarray,
+    ptr: np.ndarray,
+    names: np.ndarray,
+    who: np.ndarray,
+    form: int,
+    begun: int,
+    table: np.ndarray,
+    weights: np.ndarray,
+    row_ptr: np.ndarray,
+    row_columns: np.ndarray,
+    row_weights: np.ndarray,
+    fact_ptr: np.ndarray,
+    concept: np.ndarray,
+    days: np.ndarray,
+    value: np.ndarray,
+    age: np.ndarray,
+    sex: np.ndarray,
+    drug: np.ndarray,
+    later: int,
+    washout: int,
+    oldest: int,
+    weight_off: float,
+    day_in_years: float,
+) -> np.ndarray:
+    """Which entries (n,) bool say of their patient what a row and a chart of `later` days after them say.
+
+    data, ptr: the entries, as `Words`; names (n, 16) uint8; who (n,): the patient whose row and chart are compared, -1
+    for none. weights: WEIGHTS. drug (n_concepts,) bool. The chart is aged as `charts.aged` does; ages may be a day
+    off, weights by `weight_off`. An entry that is not whole says nothing.
+    """
+    same = np.zeros(len(who), np.bool_)
+    bits = np.zeros(1, np.uint32)
+    as_float = bits.view(np.float32)
+    for i, u in enumerate(who):
+        a, z = ptr[i], ptr[i + 1]
+        if u < 0 or z - a < HEADER_BYTES + CRC_BYTES or data[a + 2] != form:
+            continue
+        width, n, k = data[a + 3], _two(data, a + 4), _two(data, a + 6)
+        f, v, s = _two(data, a + 8), _two(data, a + 10), _two(data, a + 12)
+        size = HEADER_BYTES + n * (width + 4) + k * (width + 2) + f * (width + 2) + v * 4 + s + CRC_BYTES
+        if z - a != size or (width != 2 and width != 4) or v > f:
+            continue
+        end = z - CRC_BYTES
+        if crc32(data, a, end, crc32(names[i], 0, len(names[i]), begun, table), table) != _four(data, end):
+            continue
+        bits[0] = _four(data, a + 14)
+        years_old = as_float[0]
+        if not (
+            abs(years_old + day_in_years * later - age[u]) <= day_in_years or (np.isnan(years_old) and np.isnan(age[u]))
+        ):
+            continue
+        if data[a + 18] != sex[u] or k != row_ptr[u + 1] - row_ptr[u]:
+            continue
+        at, ids, alike = a + HEADER_BYTES + n * (width + 4), row_ptr[u], True
+        for j in range(k):
+            column = _two(data, at + 2 * j) if width == 2 else _four(data, at + 4 * j)
+            weight = weights[_two(data, at + k * width + 2 * j)]
+            alike &= column == row_columns[ids + j] and abs(weight - row_weights[ids + j]) <= weight_off
+        at, place = at + k * (width + 2), fact_ptr[u]
+        for j in range(f):
+            if not alike:
+                break
+            fact = _two(data, at + 2 * j) if width == 2 else _four(data, at + 4 * j)
+            since = _two(data, at + f * width + 2 * j)
+            since -= 0x10000 if since >= 0x8000 else 0
+            if since > 0 or not drug[fact]:
+                since = min(since + later, oldest)
+                if drug[fact] and since > washout:
+                    continue
+            bits[0] = 0x7FC00000  # NaN
+            if j >= f - v:
+                bits[0] = _four(data, at + f * (width + 2) + 4 * (j - f + v))
+            measured = as_float[0]
+            alike = place < fact_ptr[u + 1] and fact == concept[place]
+            if alike:
+                running = drug[fact] and (since <= 0 or days[place] <= 0)
+                alike = since == days[place] or (not running and abs(since - days[place]) <= 1)
+                alike &= measured == value[place] or (np.isnan(measured) and np.isnan(value[place]))
+            place += 1
+        same[i] = alike and place == fact_ptr[u + 1]
+    return same

@@ -7,6 +7,7 @@ time and on all cores, so no patients x treatments matrix is ever whole.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -105,7 +106,7 @@ def top_n(
     patients newly done.
     """
     index, target_of = matrix.index, matrix.index.target_of_column
-    kinds = np.array([TREATMENT_KINDS.index(index.columns[ix].kind) for ix in index.targets])
+    kinds = index.kind_of_target
     wanted = np.isin(kinds, [TREATMENT_KINDS.index(kind) for kind in of])
 
     def block(start: int) -> _Lists:
@@ -119,12 +120,13 @@ def top_n(
     scored = model.score(matrix.rows[:1]).shape[1]
     if scored != len(index.targets):  # compiled loops would read beyond the end
         raise EngineError(f"the model scores {scored} treatments, and the matrix has {len(index.targets)}: fit it anew")
-    starts = range(0, matrix.n_patients, BLOCK_ROWS)
-    # a model that is not a plain sum may use BLAS, whose threads must not stand inside others
-    threads = 1 if model.summed(matrix.rows[:0]) is None else os.cpu_count() or 1
+    starts = range(0, max(matrix.n_patients, 1), BLOCK_ROWS)  # nobody has no list, of the right kind
+    # a model that is not a plain sum may use BLAS, whose threads must not stand inside others; for one patient, whom
+    # a request asks for, starting a thread takes longer than the list
+    alone = len(starts) == 1 or model.summed(matrix.rows[:0]) is None
     found: list[_Lists] = []
-    with ThreadPoolExecutor(threads) as pool:
-        for lists in pool.map(block, starts) if threads > 1 else map(block, starts):
+    with contextlib.nullcontext() if alone else ThreadPoolExecutor(os.cpu_count()) as pool:
+        for lists in pool.map(block, starts) if pool else map(block, starts):
             found.append(lists)
             if progress:
                 progress(len(lists[0]))

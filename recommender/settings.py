@@ -21,6 +21,8 @@ class Settings:
     keep_versions: published versions kept for rollback, the one being served included.
     rules: a folder of the site's own safety rules, read beside ours (data/safety/README.md); none if empty.
     vocabulary: a folder that `rxrec vocabulary import` wrote, by which rules and allergy records are read; empty: ours.
+    answer_memory: MiB of made answers that each server process keeps, to give them again while nothing that they are
+    made from has changed; 0: none.
     interaction_cost: by how much a warning moves a suggestion down; 0: not at all (docs/evaluation.md).
     formulary: a CSV of the site's formulary (docs/pharmacists.md); none if empty.
     formulary_first: whether suggestions that are not on the formulary stand below those that are.
@@ -31,6 +33,10 @@ class Settings:
     audit: "on" or "off"; empty: as `auth`. keys, trust, secret: files (docs/security.md); in `workdir` if empty.
     base_url: where callers reach this server, such as https://rxrec.example.org; needed for tokens and behind a proxy.
     rate_limit: requests a minute that one caller may make. idle_minutes: after so long a page asks for sign-in again.
+    encrypt_files: whether what nights keep of patients on disk is encrypted under the secret (docs/security.md).
+    client_seconds: how long a client may take to send a request, and again to take its answer.
+    webhook: where events of monitored patients are sent (docs/monitoring-readings.md); nowhere if empty. quiet_minutes:
+    for how long what was told of a patient and a rule is not told again.
     proxies: how many proxies of yours stand in front, whose X-Forwarded-For tells the caller's address; 0: none.
     """
 
@@ -39,6 +45,7 @@ class Settings:
     key_prefix: str = "rxrec"
     keep_versions: int = 2
     read_memory: int = 512
+    answer_memory: int = 32
     rules: str = ""
     vocabulary: str = ""
     interaction_cost: float = 0.2
@@ -54,22 +61,32 @@ class Settings:
     rate_limit: int = 600
     idle_minutes: int = 15
     proxies: int = 0
+    encrypt_files: bool = False
+    client_seconds: int = 20
+    webhook: str = ""
+    quiet_minutes: int = 60
+
+    @property
+    def secret_file(self) -> Path:
+        return self.workdir / (self.secret or "site.key")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read RXREC_WORKDIR, REDIS_URL, RXREC_KEY_PREFIX, RXREC_KEEP_VERSIONS, RXREC_READ_MEMORY, RXREC_RULES,
-        RXREC_VOCABULARY, RXREC_INTERACTION_COST, RXREC_FORMULARY, RXREC_FORMULARY_FIRST and RXREC_REVIEW_CONDITIONS
-        ("yes" or "no"), and of who may (docs/security.md) RXREC_AUTH, RXREC_AUDIT, RXREC_KEYS, RXREC_TRUST,
-        RXREC_SECRET, RXREC_BASE_URL, RXREC_RATE_LIMIT, RXREC_IDLE_MINUTES and RXREC_PROXIES.
+        """Read RXREC_WORKDIR, REDIS_URL, RXREC_KEY_PREFIX, RXREC_KEEP_VERSIONS, RXREC_READ_MEMORY, RXREC_ANSWER_MEMORY,
+        RXREC_RULES, RXREC_VOCABULARY, RXREC_INTERACTION_COST, RXREC_FORMULARY, RXREC_FORMULARY_FIRST and
+        RXREC_REVIEW_CONDITIONS ("yes" or "no"), and of who may (docs/security.md) RXREC_AUTH, RXREC_AUDIT, RXREC_KEYS,
+        RXREC_TRUST, RXREC_SECRET, RXREC_BASE_URL, RXREC_RATE_LIMIT, RXREC_IDLE_MINUTES, RXREC_PROXIES,
+        RXREC_ENCRYPT_FILES and RXREC_CLIENT_SECONDS, and of readings that stream in RXREC_WEBHOOK and
+        RXREC_QUIET_MINUTES.
 
         Raises EngineError on a bad value.
         """
         env = os.environ if environ is None else environ
 
-        def positive(name: str, usual: int) -> int:
+        def positive(name: str, usual: int, least: int = 1) -> int:
             told = env.get(name, str(usual))
-            if not told.isascii() or not told.isdigit() or int(told) < 1:
-                raise EngineError(f"{name} must be a whole number of 1 or more, not {told!r}")
+            if not told.isascii() or not told.isdigit() or int(told) < least:
+                raise EngineError(f"{name} must be a whole number of {least} or more, not {told!r}")
             return int(told)
 
         def weight(name: str, usual: float) -> float:
@@ -96,6 +113,7 @@ class Settings:
             key_prefix=env.get("RXREC_KEY_PREFIX", cls.key_prefix),
             keep_versions=positive("RXREC_KEEP_VERSIONS", cls.keep_versions),
             read_memory=positive("RXREC_READ_MEMORY", cls.read_memory),
+            answer_memory=positive("RXREC_ANSWER_MEMORY", cls.answer_memory, least=0),
             rules=env.get("RXREC_RULES", ""),
             vocabulary=env.get("RXREC_VOCABULARY", ""),
             interaction_cost=weight("RXREC_INTERACTION_COST", cls.interaction_cost),
@@ -111,4 +129,8 @@ class Settings:
             rate_limit=positive("RXREC_RATE_LIMIT", cls.rate_limit),
             idle_minutes=positive("RXREC_IDLE_MINUTES", cls.idle_minutes),
             proxies=positive("RXREC_PROXIES", 1) if "RXREC_PROXIES" in env else cls.proxies,
+            encrypt_files=switch("RXREC_ENCRYPT_FILES") == "on",
+            client_seconds=positive("RXREC_CLIENT_SECONDS", cls.client_seconds),
+            webhook=env.get("RXREC_WEBHOOK", ""),
+            quiet_minutes=positive("RXREC_QUIET_MINUTES", cls.quiet_minutes),
         )

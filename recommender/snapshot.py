@@ -4,15 +4,16 @@ A `Snapshot` is everything of one version: the manifest, what the columns mean, 
 every patient (the best suggestions, the patient row that they were computed from, and the chart that they are screened
 against). `Release` is its shared part as a reader holds it; `Entry` is one patient's part, packed by the codec below.
 
-Codec of an entry, format 2, little-endian:
+Codec of an entry, format 3, little-endian:
 
-    bytes 0-1    magic b"RX"          byte 2   format (2)       byte 3   bytes of an id: 2 or 4
+    bytes 0-1    magic b"RX"          byte 2   format (3)       byte 3   bytes of an id: 2 or 4
     bytes 4-5    n suggestions (u16)  bytes 6-7   k entries of the row (u16)
-    bytes 8-9    f facts (u16)        bytes 10-11 v values (u16)
-    bytes 12-15  age (float32)        byte 16     sex (0 unknown, 1 F, 2 M)
+    bytes 8-9    f facts (u16)        bytes 10-11 v values (u16)   bytes 12-13 s bytes of the sealed id (u16)
+    bytes 14-17  age (float32)        byte 18     sex (0 unknown, 1 F, 2 M)
     n ids, n float32 scores (best first), k ids (ascending), k float16 weights,
-    f ids (ascending, in `Known.concepts`), f days (i16), v float32 values: those of the last v facts
-    4 bytes      CRC-32 of all the bytes before, begun with the CRC-32 of "version/patient id"
+    f ids (ascending, in `Known.concepts`), f days (i16), v float32 values: those of the last v facts, NaN for none
+    s bytes      the patient's id, sealed (`pseudonyms.py`)
+    4 bytes      CRC-32 of all the bytes before, begun with the CRC-32 of "version/" and the patient's name
 
 The closing sum is bound to the version and the patient, so bytes of another patient, of another version or of another
 program are refused, never read as a wrong drug.
@@ -24,7 +25,7 @@ import hashlib
 import io
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -44,9 +45,8 @@ from recommender.ranking import TopN
 from recommender.safety.charts import SEXES, Chart, Charts, Known
 from recommender.support import Support
 
-FORMAT = 2
-PACK_PATIENTS = 4_096  # patients whose bytes are laid out at once
-_HEADER = struct.Struct("<2sBBHHHHfB")
+FORMAT = 3
+_HEADER = struct.Struct("<2sBBHHHHHfB")
 _CRC = struct.Struct("<I")
 
 
@@ -95,6 +95,24 @@ class Release:
     def chances_depth(self) -> int:
         return int(self.manifest["chances"]["depth"]) if self.manifest.get("chances") else 0
 
+    @property
+    def base(self) -> str:
+        """Of an update, the version that it leans on; of any other, itself."""
+        return str(self.manifest.get("update", {}).get("base", self.version))
+
+    @property
+    def days_since_base(self) -> int:
+        """How much later than those of `base` the charts of an update were read."""
+        return int(self.manifest.get("update", {}).get("days", 0))
+
+
+@dataclass(frozen=True)
+class Named:
+    """What stands for patients in the store: names (n, 16) uint8, and their ids, sealed."""
+
+    names: np.ndarray
+    sealed: Words
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -116,58 +134,25 @@ class Snapshot:
         part = slice(self.rows.indptr[patient_ix], self.rows.indptr[patient_ix + 1])
         return Entry(columns, scores, self.rows.indices[part], self.rows.data[part], self.charts.of(patient_ix))
 
-    @cached_property
-    def names(self) -> Words:
-        """The patient ids as they stand in the store."""
-        return Words.of([patient_id.encode() for patient_id in self.patient_ids])
-
-    def pack(self, patient_ixs: np.ndarray) -> Words:
-        """The packed entries of these patients, in the order given. Raises EngineError for over 65,535 items."""
-        lists = (self.top.indptr, self.top.columns, self.top.scores)
-        rows = (self.rows.indptr, self.rows.indices, self.rows.data)
-        width = _width(self.rows.shape[1], self.charts.known)
-        return _pack(lists, rows, self.charts, self.release.version, self.names, patient_ixs, width)
-
-    def packed(self, patient_ixs: np.ndarray | None = None) -> Iterator[tuple[str, bytes]]:
-        """Each patient's id and packed entry: those asked for, in the order given, or all."""
-        wanted = np.arange(len(self.patient_ids)) if patient_ixs is None else patient_ixs
-        for start in range(0, len(wanted), PACK_PATIENTS):
-            block = wanted[start : start + PACK_PATIENTS]
-            packed = self.pack(block)
-            for place, patient_id in enumerate(self.patient_ids[block].tolist()):
-                yield patient_id, packed[place]
-
-
-def pack_entries(
-    lists: sparse.csr_matrix, rows: sparse.csr_matrix, charts: Charts, version: str, patient_ids: Sequence[str]
-) -> Iterator[bytes]:
-    """The codec's bytes of each patient, from its list, row and chart. Raises EngineError for over 65,535 items.
-
-    lists and rows: (n_patients, n_columns) CSR; the entries of a row of `lists` stand best first.
-    """
-    names, who = Words.of([patient_id.encode() for patient_id in patient_ids]), np.arange(len(patient_ids))
-    parts = [(part.indptr, part.indices, part.data) for part in (lists, rows)]
-    packed = _pack(parts[0], parts[1], charts, version, names, who, _width(rows.shape[1], charts.known))
-    return (packed[place] for place in range(len(packed)))
-
-
-_Csr = tuple[np.ndarray, np.ndarray, np.ndarray]  # indptr, indices, data
-
-
-def _pack(lists: _Csr, rows: _Csr, charts: Charts, version: str, names: Words, who: np.ndarray, width: int) -> Words:
-    ends, measured = packing.entry_ends(who, lists[0], rows[0], charts.indptr, charts.value, width)
-    if ends[0] == packing.TOO_MANY:
-        raise EngineError("a patient's row, list or chart has more than 65,535 items: too many for the format")
-    if ends[0] == packing.UNSORTED:
-        raise EngineError("the facts of a chart that have a value must be its last ones")
-    out = np.empty(ends[-1], dtype=np.uint8)
-    (list_ptr, columns, scores), (row_ptr, row_columns, row_weights) = lists, rows
-    packing.write_entries(
-        out, who, ends, measured, FORMAT, width, list_ptr, columns, _bits(scores), row_ptr, row_columns,
-        _bits(row_weights), charts.indptr, charts.concept, charts.days, _bits(charts.value), _bits(charts.age),
-        charts.sex, names.data, names.ptr, _seed(version, ""), packing.CRC_TABLE,
-    )  # fmt: skip
-    return Words(out, ends)
+    def pack(self, patient_ixs: np.ndarray, named: Named) -> Words:
+        """The packed entries of these patients, in the order given; `named`: all of this snapshot. Raises EngineError
+        for over 65,535 items."""
+        top, rows, charts = self.top, self.rows, self.charts
+        width = 4 if max(rows.shape[1], len(charts.known.concepts)) > 0xFFFF else 2
+        sealed, value = named.sealed, charts.value
+        ends, measured = packing.entry_ends(
+            patient_ixs, top.indptr, rows.indptr, charts.indptr, value, sealed.ptr, width
+        )
+        if ends[0] == packing.TOO_MANY:
+            raise EngineError("a patient's row, list, chart or id has more than 65,535 items: too many for the format")
+        out = np.empty(ends[-1], dtype=np.uint8)
+        packing.write_entries(
+            out, patient_ixs, ends, measured, FORMAT, width, top.indptr, top.columns, _bits(top.scores), rows.indptr,
+            rows.indices, _bits(rows.data), charts.indptr, charts.concept, charts.days, _bits(value),
+            _bits(charts.age), charts.sex, named.names, sealed.data, sealed.ptr, seed(self.release.version),
+            packing.CRC_TABLE,
+        )  # fmt: skip
+        return Words(out, ends)
 
 
 def _bits(floats: np.ndarray) -> np.ndarray:
@@ -175,21 +160,16 @@ def _bits(floats: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(floats, dtype=np.float32).view(np.uint32)
 
 
-def _width(n_columns: int, known: Known) -> int:
-    """Bytes of an id."""
-    return 4 if max(n_columns, len(known.concepts)) > 0xFFFF else 2
-
-
-def unpack_entry(value: bytes, version: str, patient_id: str, n_columns: int, n_concepts: int) -> Entry:
-    """The entry that `pack_entries` packed for this version and patient. Raises StoreCorrupt for any other bytes."""
+def unpack_entry(value: bytes, version: str, name: bytes, n_columns: int, n_concepts: int) -> Entry:
+    """The entry that `Snapshot.pack` packed for this version and patient. Raises StoreCorrupt for any other bytes."""
     if len(value) < _HEADER.size + _CRC.size:
         raise StoreCorrupt("a published entry is too short to be ours: publish again with `rxrec nightly`")
-    magic, written, width, n, k, f, v, age, sex = _HEADER.unpack_from(value)
+    magic, written, width, n, k, f, v, s, age, sex = _HEADER.unpack_from(value)
     if magic != b"RX" or written != FORMAT or width not in (2, 4) or v > f or sex >= len(SEXES):
         raise StoreCorrupt(f"a published entry is not in format {FORMAT}: publish again with `rxrec nightly`")
     (crc,) = _CRC.unpack_from(value, len(value) - _CRC.size)
-    expected = _HEADER.size + n * (width + 4) + k * (width + 2) + f * (width + 2) + v * 4 + _CRC.size
-    if len(value) != expected or crc != zlib.crc32(value[: -_CRC.size], _seed(version, patient_id)):
+    expected = _HEADER.size + n * (width + 4) + k * (width + 2) + f * (width + 2) + v * 4 + s + _CRC.size
+    if len(value) != expected or crc != zlib.crc32(value[: -_CRC.size], zlib.crc32(name, seed(version))):
         raise StoreCorrupt("a published entry was altered or belongs elsewhere: publish again with `rxrec nightly`")
     id_type, at = f"<u{width}", _HEADER.size
 
@@ -209,8 +189,15 @@ def unpack_entry(value: bytes, version: str, patient_id: str, n_columns: int, n_
     return Entry(columns, scores, row_columns, row_weights, Chart(concept, days, measured, age, SEXES[sex]))
 
 
-def _seed(version: str, patient_id: str) -> int:
-    return zlib.crc32(f"{version}/{patient_id}".encode())
+def sealed_id(value: bytes) -> bytes:
+    """The patient's id, sealed, of what `unpack_entry` has read."""
+    length = int(_HEADER.unpack_from(value)[7])
+    return value[len(value) - _CRC.size - length : len(value) - _CRC.size]
+
+
+def seed(version: str) -> int:
+    """What the closing sum of an entry is begun with, before the patient's name."""
+    return zlib.crc32(f"{version}/".encode())
 
 
 def pack_release(release: Release) -> dict[str, bytes]:

@@ -152,6 +152,17 @@ def least_told(n_patients: int) -> int:
     return FEW if n_patients < FEW or n_patients > 2 * FEW - 2 else 2 * FEW - 1
 
 
+def in_tens(count: int) -> int:
+    """A number of patients or events that stands for itself, to the ten (20 is the lowest), so that two nights or two
+    reports cannot be subtracted from each other; 0 for fewer than 11."""
+    return 0 if count < FEW else max(LOWEST, (count + STEP // 2) // STEP * STEP)
+
+
+def tens_told(count: int) -> str:
+    """What `in_tens` gives, for people: "1,410", "<11"."""
+    return f"{in_tens(count):,}" if count >= FEW else f"<{FEW}"
+
+
 def steps(counts: np.ndarray, n_patients: int) -> np.ndarray:
     """Counts of patients out of `n_patients` -> the steps at the top of this file, in tens; 0 is hidden."""
     tens = (counts.astype(np.int64) + STEP // 2) // STEP

@@ -16,7 +16,6 @@ from recommender.models.base import add_row
 LEAST = -(2**31)  # stands for a score that is not finite, and for what the patient has
 FIRST_STEP = 1 << 21  # of the search: a quarter of a power of two
 SLACK = 16  # candidates beyond n (and beyond a quarter more) that are not worth another count
-BY_INSERTION = 160  # candidates that insertion sorts faster than the general sort
 
 
 @numba.njit(cache=True, nogil=True)
@@ -110,28 +109,34 @@ def best_of_sums(
 @numba.njit(cache=True, nogil=True)
 def _desk(
     kind_of: np.ndarray, wanted: np.ndarray, n: int, per_kind: int
-) -> tuple[list[np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
-    """What `_list_of` works with: the pools to take from, the threshold of each, and room for keys and candidates."""
-    # the best of the first pool are taken, then of each kind's pool as many more as it takes to have per_kind of it
-    pools = [_runs(wanted)]
-    if per_kind:
-        for kind in range(kind_of.max() + 1):
-            pools.append(_runs(kind_of == kind))
-    n_targets = len(kind_of)
-    return pools, np.zeros(len(pools), np.int64), np.empty(n_targets, np.int32), np.empty(n_targets + 1, np.int64)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What `_list_of` works with: pools to take from, the threshold of each, and room for keys and candidates.
+
+    The best of the first pool, what is wanted, are taken, then of each kind's pool as many more as it takes to have
+    per_kind of it. Pool p is the stretches [start, stop) of targets runs[ptr[p]:ptr[p + 1]]; concepts stand by kind, so
+    a kind is one or few.
+    """
+    n_targets, n_pools = len(kind_of), 2 + kind_of.max() if per_kind else 1
+    ptr, runs = np.zeros(n_pools + 1, np.int64), np.empty((2 * n_targets, 2), np.int64)
+    found = 0
+    for pool in range(n_pools):
+        inside = False
+        for target in range(n_targets):
+            member = kind_of[target] == pool - 1 if pool else wanted[target]
+            if member and not inside:
+                runs[found, 0] = target
+                found += 1
+            if member:
+                runs[found - 1, 1] = target + 1
+            inside = member
+        ptr[pool + 1] = found
+    return ptr, runs, np.zeros(n_pools, np.int64), np.empty(n_targets, np.int32), np.empty(n_targets + 1, np.int64)
 
 
 @numba.njit(cache=True, nogil=True)
 def _room(n_rows: int, kind_of: np.ndarray, n: int, per_kind: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     widest = min(n + (kind_of.max() + 1) * per_kind, len(kind_of))
     return np.empty(n_rows, np.int64), np.empty(n_rows * widest, np.int32), np.empty(n_rows * widest, np.float32)
-
-
-@numba.njit(cache=True, nogil=True)
-def _runs(member: np.ndarray) -> np.ndarray:
-    """(n_runs, 2) int64: the stretches [start, stop) of True; concepts stand by kind, so a kind is one or few."""
-    edges = np.flatnonzero(np.diff(np.concatenate((np.array([0]), member.astype(np.int64), np.array([0])))))
-    return edges.reshape(-1, 2)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -142,24 +147,27 @@ def _list_of(
     kind_of: np.ndarray,
     n: int,
     per_kind: int,
-    work: tuple[list[np.ndarray], np.ndarray, np.ndarray, np.ndarray],
+    work: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     picked: np.ndarray,
     scores: np.ndarray,
 ) -> int:
     """Write one patient's list to the beginning of `picked` and `scores`; its length. line (n_targets,) float32;
     taken (k,): columns of what the patient has."""
-    pools, threshold, keys, candidates = work
+    ptr, runs, threshold, keys, candidates = work
     _order(line, keys)
     for column in taken:
         if target_of[column] >= 0:
             keys[target_of[column]] = LEAST
-    length = _take(keys, pools[0], n, threshold, 0, candidates, picked, 0)
-    first = length
-    for kind in range(len(pools) - 1):
-        missing = per_kind
-        for place in range(first):
-            missing -= kind_of[picked[place]] == kind
-        length = _take(keys, pools[kind + 1], missing, threshold, kind + 1, candidates, picked, length)
+    length = first = 0
+    for pool in range(len(threshold)):
+        missing = n
+        if pool:
+            missing = per_kind
+            for place in range(first):
+                missing -= kind_of[picked[place]] == pool - 1
+        length = _take(keys, runs[ptr[pool] : ptr[pool + 1]], missing, threshold, pool, candidates, picked, length)
+        if pool == 0:
+            first = length
     if length > first:  # sorted parts without a common target: put in one order
         _order(line, keys)
         for place in range(length):
@@ -266,11 +274,8 @@ def _count(keys: np.ndarray, pool: np.ndarray, least: int) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def _sort(keys: np.ndarray, n: int) -> None:
-    """Put the first n in descending order."""
-    if n > BY_INSERTION:
-        keys[:n] = np.sort(keys[:n])[::-1].copy()
-        return
-    for gap in (23, 10, 4, 1):  # Shell's sort with Ciura's gaps
+    """Put the first n in descending order: few are, and numba takes a second to compile the general sort."""
+    for gap in (701, 301, 132, 57, 23, 10, 4, 1):  # Shell's sort with Ciura's gaps
         for k in range(gap, n):
             key, place = keys[k], k
             while place >= gap and keys[place - gap] < key:

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from recommender import store as store_module
+from recommender import publication
 from recommender.assembly import assemble
 from recommender.features import PatientMatrix, build_matrix
 from recommender.ingest_log import IngestLog
@@ -28,7 +28,7 @@ from recommender.records import RawEvents, RawPatients, Records
 from recommender.safety.charts import Charts, read_charts
 from recommender.settings import Settings
 from recommender.snapshot import Release, Snapshot
-from recommender.store import Store
+from recommender.store_index import Index
 
 AS_OF = pd.Timestamp("2025-01-01", tz="UTC")
 
@@ -123,18 +123,18 @@ def tiny_snapshot(tiny_matrix: PatientMatrix, tiny_charts: Charts) -> Callable[.
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Snapshot, Callable[[], object]], Snapshot]:
     """`interrupted(snapshot, event)`: `event` happens when two of six patients have been written."""
-    monkeypatch.setattr(store_module, "CHUNK_PATIENTS", 2)
+    monkeypatch.setattr(publication, "CHUNK_PATIENTS", 2)
 
     def interrupt(snapshot: Snapshot, event: Callable[[], object]) -> Snapshot:
-        send, sent = Store._send, []
+        send, sent = Index.send, []
 
-        def send_or_stop(store: Store, *chunk: Any) -> None:
+        def send_or_stop(index: Index, *chunk: Any) -> None:
             sent.append(chunk)
             if len(sent) == 2:  # the first two patients are there
                 event()
-            send(store, *chunk)
+            send(index, *chunk)
 
-        monkeypatch.setattr(Store, "_send", send_or_stop)
+        monkeypatch.setattr(Index, "send", send_or_stop)
         return snapshot
 
     return interrupt

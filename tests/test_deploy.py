@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 MANIFESTS = list(yaml.safe_load_all((ROOT / "docs/deploy/kubernetes/rxrec.yaml").read_text()))
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-UNITS = [ROOT / "docs/deploy/systemd/rxrec.service"]
+UNITS = [ROOT / "docs/deploy/systemd/rxrec.service", ROOT / "docs/deploy/rxrec-nightly.service"]
 
 
 def pods():
@@ -90,15 +90,44 @@ def test_the_image_has_the_versions_that_were_tested_and_no_others():
     assert not {pin.partition("==")[0] for pin in shipped} & {"pytest", "playwright", "hypothesis", "mypy", "ruff"}
 
 
+def test_what_is_installed_is_whole():
+    """Templates, styles and tables lie beside the code in a checkout, but come into a wheel only where setup.cfg names
+    them: an image without them could run no night and show no page."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    patterns = config["options.package_data"]["*"].split(", ")
+    rooms = [ROOT / name for name in ("recommender", "api", "jobs", "data")]
+    packages = [init.parent for room in rooms for init in room.rglob("__init__.py")]
+    installed = {file for package in packages for pattern in patterns for file in package.glob(pattern)}
+    there = {
+        file
+        for room in rooms
+        for file in room.rglob("*")
+        if file.is_file() and file.suffix != ".py" and "__pycache__" not in file.parts
+    }
+    assert len(there) > 60 and there <= installed, sorted(str(file.relative_to(ROOT)) for file in there - installed)
+
+
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_units_are_sound_and_locked(unit, tmp_path):
     text = unit.read_text()
     for line in ("NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet=\n", "UMask=0077"):
         assert line in text
-    copy = tmp_path / unit.name
-    copy.write_text(text.replace("/opt/rxrec/bin/rxrec", "/bin/true"))
-    checked = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True)
-    assert unit.name not in checked.stderr, checked.stderr
+    copies = [tmp_path / unit.name]
+    copies[0].write_text(text.replace("/opt/rxrec/bin/rxrec", "/bin/true"))
+    if (timer := unit.with_suffix(".timer")).exists():
+        copies.append(tmp_path / timer.name)
+        copies[1].write_text(timer.read_text())
+    checked = subprocess.run(["systemd-analyze", "verify", *map(str, copies)], capture_output=True, text=True)
+    assert unit.stem not in checked.stderr, checked.stderr
+
+
+def test_the_night_and_the_server_are_locked_alike_and_of_one_installation():
+    locks = r"^(?:Protect|Restrict[A-Z]|Private|NoNew|Lock|Capability|Ambient|System).*$"
+    server, night = (set(re.findall(locks, unit.read_text(), re.M)) for unit in UNITS)
+    assert len(server) > 15 and server == night
+    for line in ("User=rxrec", "StateDirectory=rxrec", "EnvironmentFile=/etc/rxrec/environment", "/var/lib/rxrec"):
+        assert all(line in unit.read_text() for unit in UNITS)
 
 
 def test_the_redis_user_of_the_documentation_can_do_what_is_needed_and_no_more(start_redis, tmp_path, tiny_snapshot):

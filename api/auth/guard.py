@@ -23,7 +23,6 @@ from api.errors import NotAllowed, NotSignedIn
 from api.serving import serving
 from recommender.access import KeyFile, Shared, SiteSecret
 from recommender.access.keys import FILE as KEYS
-from recommender.access.secret import FILE as SECRET
 from recommender.settings import Settings
 
 TRUST = "trust.json"
@@ -60,7 +59,7 @@ class Access:
         return self.settings.base_url.startswith("https://") or request.is_secure
 
     def secret(self) -> SiteSecret:
-        return SiteSecret.load(within(self.settings, self.settings.secret, SECRET))
+        return SiteSecret.load(self.settings.secret_file)
 
     def shared(self) -> Shared:
         """Raises StoreUnavailable."""

@@ -6,11 +6,12 @@ public key can never be taken for a shared secret. A token's `jti` is believed o
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from api.auth.callers import Caller
 
@@ -22,7 +23,13 @@ SIGNED = ("RS384", "ES384")  # what SMART and CDS Hooks ask for
 LEEWAY = 30  # seconds that two clocks may differ
 LONGEST_LIFE = 300  # seconds of an assertion, and of a token of one call
 LONGEST_CLAIM = 300
-_NOBODYS_KEY = ec.generate_private_key(ec.SECP384R1()).public_key()
+# what a token of an unknown signer is checked with, so that it takes as long as one of a signer whom we know; any odd
+# number is a modulus to check with
+_NOBODYS_RSA = rsa.RSAPublicNumbers(65537, int.from_bytes(os.urandom(256)) | 1 | 1 << 2047).public_key()
+_NOBODYS_EC = {
+    f"ES{bits}": ec.generate_private_key(curve).public_key()
+    for bits, curve in ((256, ec.SECP256R1()), (384, ec.SECP384R1()), (512, ec.SECP521R1()))
+}
 
 
 def of_issuer(here: Access, token: str) -> Caller | None:
@@ -86,7 +93,8 @@ def _verified(
         kid, algorithm = header.get("kid"), header.get("alg")
         found = here.trust_file.key(of, kid) if of is not None and isinstance(kid, str) else None
         if found is None or algorithm not in algorithms or "crit" in header:
-            jwt.decode(token, _NOBODYS_KEY, algorithms=["ES384"])
+            if algorithm in algorithms:
+                jwt.decode(token, _NOBODYS_EC.get(algorithm, _NOBODYS_RSA), algorithms=[algorithm])
             return None
         told = jwt.decode(
             token,

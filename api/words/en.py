@@ -448,6 +448,15 @@ EN: dict[str, str] = {
     "reason_code.data-wrong": "The data are wrong",
     "reason_code.other": "Other",
     # what if
+    "event.heading": "Since this page was opened",
+    "event.threshold.raised": "Threshold crossed",
+    "event.threshold.ended": "Back within the threshold",
+    "event.therapy.raised": "New warning about a current drug",
+    "event.therapy.ended": "A warning about a current drug no longer holds",
+    "event.withheld.raised": "Suggestion newly withheld",
+    "event.withheld.ended": "Suggestion possible again",
+    "event.again": "Show the list as it is now",
+    "event.lost": "New readings are not followed at this moment: open the patient again to see the list as it is now.",
     "whatif.heading": "What if",
     "whatif.hint": "Add to this chart and see what changes. Nothing is stored.",
     "whatif.condition": "Condition",
@@ -563,6 +572,8 @@ EN: dict[str, str] = {
     "problem.audit-unavailable.title": "Audit log unavailable",
     "problem.audit-unavailable.detail": "Who asks for a patient's data is written down, and that cannot be done now: "
     "no data are given.",
+    "problem.getting-ready.title": "Getting ready",
+    "problem.getting-ready.detail": "The process has just started and is not ready yet.",
     "problem.nothing-published.title": "Nothing published",
     "problem.nothing-published.detail": "No version is being served yet: run `rxrec nightly` first.",
     "problem.store-unavailable.title": "Store unavailable",
@@ -583,6 +594,7 @@ EN: dict[str, str] = {
     "treatments.no_formulary": "No formulary was imported, so no drug has a status in it.",
     "alternatives.statement": "Drugs of the same class. Doses differ, and so does whom they suit: no statement that "
     "one can stand in for another.",
+    "alternatives.none": "No other drug of its class is known.",
     "alternatives.no_class": "Its class is not known, so no alternatives are named.",
     "together.not_counted": "This version was published without counts of patients.",
     "together.not_given": "The hospital’s own data hold no patient with it.",

@@ -5,9 +5,9 @@ framework.
 """
 
 from recommender.access.keys import Key, KeyFile, parse_key
-from recommender.access.secret import SiteSecret
+from recommender.access.secret import SiteSecret, seal_of
 from recommender.access.shared import Shared
 
 ROLES = ("clinician", "pharmacy", "report", "admin")
 
-__all__ = ["ROLES", "Key", "KeyFile", "Shared", "SiteSecret", "parse_key"]
+__all__ = ["ROLES", "Key", "KeyFile", "Shared", "SiteSecret", "parse_key", "seal_of"]

@@ -1,4 +1,4 @@
-"""A file of random bytes in, keys for one purpose each out: what pseudonyms and the audit chain are made with.
+"""A file of random bytes in, keys for one purpose each out: for pseudonyms, the audit chain and encrypted files.
 
 The file has a line a secret, `number:hex`, the newest first. The newest makes; all of them check, so that after
 `rotate` what was made before still holds. Whoever has the file can make what we make: keep it from backups of the data.
@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from recommender.errors import EngineError
+from recommender.sealing import Seal
+from recommender.settings import Settings
 
 BYTES = 32
 FILE = "site.key"
@@ -61,6 +63,15 @@ class SiteSecret:
         """A new one in front; what was made with those before still checks."""
         with _explained(file):
             return cls(_change(file, lambda found: {max(found, default=0) + 1: secrets.token_bytes(BYTES), **found}))
+
+
+def seal_of(settings: Settings) -> Seal | None:
+    """What files with patients' data are encrypted with; None where the settings do not ask for it. Raises
+    EngineError where the secret cannot be used."""
+    if not settings.encrypt_files:
+        return None
+    secret = SiteSecret.load(settings.secret_file)
+    return Seal(settings.workdir, secret.number, lambda number: secret.derive("files", number))
 
 
 def _read(file: Path) -> dict[int, bytes]:

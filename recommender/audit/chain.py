@@ -4,10 +4,11 @@
 
 `k` names the site's secret that the HMAC is made with, so whoever has the files but not the secret cannot make a chain
 of their own. Several processes append at once: under a lock each writes its lines behind the last, and syncs them to
-disk before it returns. What was cut off when a process was killed stays where it is, and the next line accounts for it
-(`torn`: its length and SHA-256); a broken line for which none does is one that was altered. `head` holds the number and
-mac of the last synced line, so that lines missing at the end are found too. Someone who has the secret and the files
-can still put an old pair back: note `rxrec audit head` elsewhere, every night, and `verify --head` holds the log to it.
+disk before it returns; threads of one process that wait for the disk are written together, with one sync. What was cut
+off when a process was killed stays where it is, and the next line accounts for it (`torn`: its length and SHA-256); a
+broken line for which none does is one that was altered. `head` holds the number and mac of the last synced line, so
+that lines missing at the end are found too. Someone who has the secret and the files can still put an old pair back:
+note `rxrec audit head` elsewhere, every night, and `verify --head` holds the log to it.
 
 Files are `audit-{n of the first line}.jsonl`; a new one begins when one is large, and the chain goes on through it.
 """
@@ -50,6 +51,15 @@ class Verified:
     head: str
 
 
+@dataclass
+class _Waiting:
+    """Events of one `append`. left: nobody has tried to write them yet; said: why they could not be."""
+
+    events: Sequence[orjson.Fragment]
+    left: bool = True
+    said: str = ""
+
+
 class AuditLog:
     """The log of one installation, in `FOLDER` of its working directory. Safe to share between threads."""
 
@@ -59,12 +69,37 @@ class AuditLog:
         self._secret: SiteSecret | None = None
         self._keys: dict[int, bytes] = {}
         self._thread = threading.Lock()
+        self._queue: list[_Waiting] = []
+        self._queued = threading.Lock()  # for the queue alone: held for a moment
+        self._writing = threading.Lock()  # by the one thread that writes for all in the queue
         self._known: tuple[Path, int, Head] | None = None  # file, its size, its last line: as we left it
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
     def append(self, events: Sequence[dict[str, Any]]) -> None:
-        """All the events, on disk when this returns. Raises AuditUnavailable; then none of them counts as written."""
+        """All the events, on disk when this returns. Raises AuditUnavailable; then none of them counts as written.
+
+        Threads that append while another waits for the disk are written by the next of them, all with one sync.
+        """
+        # what cannot be JSON fails here, alone
+        mine = _Waiting([orjson.Fragment(orjson.dumps(event)) for event in events])
+        with self._queued:
+            self._queue.append(mine)
+        with self._writing:
+            if mine.left:
+                with self._queued:
+                    together, self._queue = self._queue, []
+                said = "it was not written: the server's log says why"
+                try:
+                    said = self._commit([event for one in together for event in one.events])
+                finally:  # whatever happened, nobody may take theirs for written
+                    for one in together:
+                        one.left, one.said = False, said
+        if mine.said:
+            raise AuditUnavailable(mine.said)
+
+    def _commit(self, events: Sequence[orjson.Fragment]) -> str:
+        """Write and sync; why that could not be done, "" where it was."""
         try:
             with self._alone():
                 handle, head = self._write(events)
@@ -76,23 +111,22 @@ class AuditLog:
             with self._alone():
                 self._put_head(head)
         except OSError as error:
-            said = os.strerror(error.errno or 0)
-            raise AuditUnavailable(f"the audit log {self.folder} cannot be written: {said}") from error
+            return f"the audit log {self.folder} cannot be written: {os.strerror(error.errno or 0)}"
         except AuditBroken as error:
-            raise AuditUnavailable(f"nothing is written behind a broken line: {error}") from error
-        except AuditUnavailable:
-            raise
+            return f"nothing is written behind a broken line: {error}"
         except EngineError as error:
-            raise AuditUnavailable(str(error)) from error
+            return str(error)
+        return ""
 
-    def _write(self, events: Sequence[dict[str, Any]]) -> tuple[int, Head]:
+    def _write(self, events: Sequence[orjson.Fragment]) -> tuple[int, Head]:
         """The lines behind the last one: the open file, not synced yet, and its last line."""
         known, self._known = self._known, None
         file, handle, head, rest = self._end(known)
         try:
             size = os.fstat(handle).st_size
             k = self._secrets().number
-            lines, bodies = [], [{"event": event} for event in events]
+            lines: list[bytes] = []
+            bodies: list[dict[str, Any]] = [{"event": event} for event in events]
             if rest:  # what was cut off becomes lines of its own, which the next one accounts for
                 lines.append(b"" if rest.endswith(b"\n") else b"\n")
                 bodies.insert(0, {"torn": _mark(rest)})

@@ -24,6 +24,7 @@ from recommender.loaders.naming import identified, name_drugs
 from recommender.loaders.shelf import Shelf
 from recommender.loaders.tabular import PIECE_ROWS, Export, Progress
 from recommender.records import THERAPIES, RawEvents, RawPatients, Records
+from recommender.sealing import Seal
 from recommender.vocabulary import DrugVocabulary
 
 Loader = Callable[[Export], tuple[RawPatients, Iterable[RawEvents]]]
@@ -46,14 +47,16 @@ def load(
     progress: Progress | None = None,
     columns: Path | None = None,
     cache: Path | None = None,
+    seal: Seal | None = None,
     rows: int = PIECE_ROWS,
 ) -> Records:
     """Read the export in `path`: a folder, a zip of one, or the URL of a database.
 
     `vocabulary` names the drugs; None leaves their codes as they are. `progress` is told the number of rows newly read.
     `columns`: a column map (see `column_map`), for source csv. `cache`: a folder where what is read of a file is kept
-    until the file changes, and where events lie while they are worked on; without it they lie in memory. `rows`: of a
-    large table, so many rows are worked on at a time. A large FHIR export starts processes, so a script that calls this
+    until the file changes, and where events lie while they are worked on; without it they lie in memory. `seal`: it
+    encrypts what is kept, and events lie in memory, as a file that is mapped cannot be encrypted. `rows`: of a large
+    table, so many rows are worked on at a time. A large FHIR export starts processes, so a script that calls this
     needs `if __name__ == "__main__"`. Raises InputError when the export cannot be used; what
     becomes of each row of a usable one stands in `Records.log`.
     """
@@ -63,11 +66,11 @@ def load(
         raise InputError(f"a column map is for plain files (source csv), not for {source}", file=str(columns))
     log = IngestLog()
     specs = {} if columns is None else read_map(columns)
-    shelf = None if cache is None else Shelf(cache / _folder_of(source, path))
+    shelf = None if cache is None else Shelf(cache / _folder_of(source, path), seal)
     with _opened(path, log, progress, vocabulary) as opened:
         export = replace(opened, specs=specs, shelf=shelf, rows=rows)
         people, events = SOURCES[source](export)
-        assembly = Assembly(people, log, cache, rows)
+        assembly = Assembly(people, log, None if seal else cache, rows)
         for raw in events:
             assembly.add(standardised(raw, vocabulary, log))
     if shelf is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numba
 import numpy as np
@@ -19,8 +19,7 @@ from recommender.features import PatientMatrix
 from recommender.sequence import without_visits
 
 
-@dataclass(frozen=True)
-class Contribution:
+class Contribution(NamedTuple):
     """What one column of the patient's row adds to one score; the parts of a score add up to it."""
 
     column_ix: int
@@ -130,7 +129,8 @@ class AdditiveModel(FieldModel):
 
 def as_contributions(columns: np.ndarray, parts: np.ndarray) -> list[Contribution]:
     """columns (k,) and what each adds (k,) float64; a column that adds nothing is left out."""
-    return [Contribution(int(ix), float(part)) for ix, part in zip(columns, parts, strict=True) if part != 0.0]
+    there = parts != 0.0
+    return list(map(Contribution, columns[there].tolist(), parts[there].tolist()))
 
 
 @numba.njit(cache=True, nogil=True)

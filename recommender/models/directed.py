@@ -85,7 +85,8 @@ class DirectedModel(AdditiveModel):
         length = np.where(used, 1 / penalty, 0).astype(np.float32)
         length[matrix.index.block("baseline")] = 0
         used[matrix.index.block("baseline")] = True
-        lengths = _lengths(taught.rows, length).astype(np.float64)
+        rows = taught.rows
+        lengths = _lengths(rows.indptr, rows.indices, rows.data, length).astype(np.float64)
         mean = np.array([np.average(lengths, weights=taught.weight)], dtype=np.float32)
         fitted = replace(self, length=length, mean_length=mean)
         root = np.diff(taught.outcomes.indptr) ** -0.25  # of v_u
@@ -109,13 +110,18 @@ class DirectedModel(AdditiveModel):
 
     def evened(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
         """The rows brought to one length; the baseline column and unused ones, which have none, as they are."""
-        factor = self.mean_length / np.maximum(_lengths(rows, self.length), np.float32(1e-6))
-        data = np.where(self.length[rows.indices] > 0, rows.data * np.repeat(factor, np.diff(rows.indptr)), rows.data)
-        return sparse.csr_matrix((data.astype(np.float32), rows.indices, rows.indptr), shape=rows.shape)
+        data = self._evened(rows.indptr, rows.indices, rows.data)
+        return sparse.csr_matrix((data, rows.indices, rows.indptr), shape=rows.shape)
+
+    def _evened(self, indptr: np.ndarray, indices: np.ndarray, data: np.ndarray) -> np.ndarray:
+        # a row's length does not depend on the rows beside it: who is scored alone gets the night's scores to the bit
+        factor = self.mean_length / np.maximum(_lengths(indptr, indices, data, self.length), np.float32(1e-6))
+        evened = np.where(self.length[indices] > 0, data * np.repeat(factor, np.diff(indptr)), data)
+        return evened.astype(np.float32)
 
     def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
-        row = sparse.csr_matrix((weights, columns, [0, len(columns)]), shape=(1, len(self.length)))
-        return as_contributions(columns, self.evened(row).data.astype(np.float64) * self.weights[columns, target])
+        evened = self._evened(np.array([0, len(columns)], dtype=np.int32), columns, weights)
+        return as_contributions(columns, evened.astype(np.float64) * self.weights[columns, target])
 
 
 def _targets(matrix: PatientMatrix, surplus: float) -> sparse.csr_matrix:
@@ -126,13 +132,11 @@ def _targets(matrix: PatientMatrix, surplus: float) -> sparse.csr_matrix:
     return sparse.csr_matrix(matrix.outcomes + stands)
 
 
-def _lengths(rows: sparse.csr_matrix, length: np.ndarray) -> np.ndarray:  # (n_rows,) float32
-    """A row's length does not depend on the rows beside it: who is scored alone gets the night's scores to the bit."""
-    return _summed_squares(rows.indptr, rows.indices, rows.data, length)
-
-
 @numba.njit(cache=True, nogil=True)
-def _summed_squares(indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, length: np.ndarray) -> np.ndarray:
+def _lengths(
+    indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, length: np.ndarray
+) -> np.ndarray:  # (n_rows,) float32
+    """The length of each row; length (n_columns,): what the square of a weight adds to its square."""
     found = np.empty(len(indptr) - 1, dtype=np.float32)
     for row in range(len(found)):
         total = 0.0

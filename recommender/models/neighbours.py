@@ -197,6 +197,9 @@ def _nearest(
         together, together + shrink, out=np.zeros_like(together), where=together > 0
     )
     similar[targets, np.arange(len(targets))] = 0.0
-    order = np.argsort(-similar, axis=0, kind="stable")[n_neighbors:]
-    np.put_along_axis(similar, order, 0.0, axis=0)
+    if n_neighbors < len(similar):
+        last = np.partition(similar, -n_neighbors, axis=0)[-n_neighbors]
+        nearer, as_near = similar > last, similar == last
+        as_near &= np.cumsum(as_near, axis=0) <= n_neighbors - nearer.sum(axis=0)
+        similar[~(nearer | as_near)] = 0.0
     return similar

@@ -2,8 +2,8 @@
 not assessed.
 
 A card never guesses. What only the site knows (who answers for it, who paid, what became of patients) comes from the
-site's own file and is marked as the site's word. Figures are those of the manifest and of `rxrec evaluate`, unchanged;
-counts of patients pass `cells.partition`.
+site's own file and is marked as the site's word. Figures are those of the manifest and of `rxrec evaluate`; counts of
+patients pass through `cells.py`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from typing import Any, Literal
 from recommender.errors import InputError
 from recommender.features import AGE_BANDS
 from recommender.reports.card_attributes import ASKED, Asked
-from recommender.reports.cells import REST, Cell, about, partition
+from recommender.reports.cells import REST, Cell, in_words, partition
+from recommender.support import in_tens
 
 State = Literal["measured", "stated", "stated by the site", "not assessed"]
 GIVE = "the site gives it in a file: --site"
 NOT_INPUTS = (
     "race, ethnicity, language, sexual orientation, gender identity, social determinants, health status surveys"
 )
+DEMOGRAPHIC = ("sex", "age", *NOT_INPUTS.split(", "))  # (b)(11)(iv)(A)(5) to (13)
 NAMES = {"F": "female", "M": "male", "": REST}
 
 
@@ -149,7 +151,8 @@ def _stated(manifest: Mapping[str, Any]) -> dict[str, Said]:
         ),
         "known_risks": (
             f"It repeats the habits and gaps of this hospital. Rare drugs are hardly ever suggested. {screened} Lists "
-            "are as old as the data. People trust lists too much; warnings are overridden out of habit."
+            "are as old as the data. People trust lists too much; warnings are overridden out of habit. Unsuitable "
+            "settings: emergencies, and any hospital but the one that it learned from."
         ),
         "demographic_inputs": f"Age band and sex are inputs. Not inputs: {NOT_INPUTS}.",
         "fairness_approach": (
@@ -158,16 +161,17 @@ def _stated(manifest: Mapping[str, Any]) -> dict[str, Said]:
         ),
         "validity_monitoring": (
             "At every run: quality on patients who were not learned from, and compared with the version being served; "
-            "a version that is worse is not published. `rxrec report drift` compares inputs, scores and acceptance."
+            "a version that is worse is not published, and inputs, scores and acceptance are compared with the version "
+            "before. How often runs are, the site's schedule says."
         ),
         "fairness_monitoring": (
             "At every run: a version in which a group falls further behind the best one than its interval allows is "
-            "not published."
+            "not published. How often runs are, the site's schedule says."
         ),
         "update": "Learned anew from the whole export at every run; how often that is, the site's schedule says.",
         "correction": (
-            "A version found worse is not published; `rxrec rollback` serves the one before at once; single safety "
-            "rules can be switched off or added without a new version."
+            "At every run a version found worse is not published; `rxrec rollback` serves the one before at once; "
+            "single safety rules can be switched off or added without a new version."
         ),
     }  # fmt: skip
     stated: dict[str, Said] = {key: ("stated", text, ()) for key, text in said.items()}
@@ -189,9 +193,9 @@ def _measured(
     """What is filled from the version's own figures."""
     counts, as_of = manifest.get("counts", {}), str(manifest.get("as_of", ""))[:10]
     what = "synthetic patients" if manifest.get("synthetic") else "patients"
-    patients = f"{counts.get('patients', 0):,}"
+    patients = in_words(in_tens(counts.get("patients", 0)))
     events = ", ".join(
-        f"{counts[f'{table}_events']:,} {words}"
+        f"{in_words(in_tens(counts[f'{table}_events']))} {words}"
         for table, words in (
             ("treatments", "treatments"),
             ("conditions", "conditions"),
@@ -200,6 +204,7 @@ def _measured(
         if f"{table}_events" in counts
     )
     told = ", ".join(group.attribute for group in groups)
+    uncounted = [name for name in DEMOGRAPHIC if name not in {group.attribute for group in groups}]
     quality = manifest.get("quality", {})
     local: Said
     same: Said
@@ -232,7 +237,7 @@ def _measured(
             (),
         ),
         "representativeness": (
-            ("measured", f"Counted by {told}: see the table.", ())
+            ("measured", f"Counted by {told}: see the table. Not assessed: {', '.join(uncounted)}.", ())
             if told
             else ("not assessed", "Not assessed: this version counted no groups.", ())
         ),
@@ -260,7 +265,7 @@ def _external(external: Mapping[str, Any] | None) -> dict[str, Said]:
         how = "give an evaluation on other hospitals or another source: --external FOLDER"
         return dict.fromkeys((*keys, "external_tester"), ("not assessed", f"Not assessed: {how}.", ()))
     first, by = external["first"], external["by"]
-    source = f"{external['source']} export, {external['patients']:,} patients"
+    source = f"{external['source']} export, {in_words(in_tens(external['patients']))} patients"
     figures = [
         Figure(f"{name}@{external['k']}", one["value"], one["low"], one["high"])
         for name, one in external["models"][first].items()
@@ -268,9 +273,10 @@ def _external(external: Mapping[str, Any] | None) -> dict[str, Said]:
     ]
     groups = [row for row in external.get("by_group", ()) if row["metric"] == "ndcg" and row["value"] is not None]
     fair = [
-        Figure(f"{row['attribute']}: {row['group']}", row["value"], row["low"], row["high"], _known(row["patients"]))
+        Figure(f"{row['attribute']}: {row['group']}", row["value"], row["low"], row["high"], _told(row["patients"]))
         for row in groups
     ]
+    left = [name for name in DEMOGRAPHIC if name not in {row["attribute"] for row in groups}]
     process = {"hospital": "each hospital was judged by models that had learned from the others"}.get(
         by, f"judged by {'other patients' if by == 'patient' else 'later days'} of another export"
     )
@@ -278,7 +284,7 @@ def _external(external: Mapping[str, Any] | None) -> dict[str, Said]:
         "external_source": ("measured", f"{source}; {process}.", ()),
         "external_tester": ("not assessed", f"Not assessed: who ran `rxrec evaluate`; {GIVE}.", ()),
         "external_representativeness": (
-            ("measured", "Groups and their sizes stand beside their figures.", fair)
+            ("measured", f"Groups and their sizes stand beside their figures. Not assessed: {', '.join(left)}.", fair)
             if fair
             else ("not assessed", "Not assessed: no group of that export was large enough.", ())
         ),
@@ -291,7 +297,7 @@ def _external(external: Mapping[str, Any] | None) -> dict[str, Said]:
 
 
 def _quality(quality: Mapping[str, Any]) -> list[Figure]:
-    patients = f"{quality['patients']:,}"
+    patients = _told(quality["patients"])
     base = quality.get("baseline")
     found = [Figure(quality["metric"], quality["value"], quality["low"], quality["high"], patients)]
     if base:
@@ -305,7 +311,7 @@ def _more(evaluation: Mapping[str, Any] | None) -> list[Figure]:
     if evaluation is None:
         return []
     wanted = {"recall": "recall", "precision": "precision", "hit_rate": "lists with at least one hit"}
-    patients = f"{evaluation['patients']:,}"
+    patients = _told(evaluation["patients"])
     return [
         Figure(f"{wanted[name]} at {evaluation['k']}, rxrec evaluate", one["value"], one["low"], one["high"], patients)
         for name, one in evaluation["models"][evaluation["first"]].items()
@@ -314,21 +320,18 @@ def _more(evaluation: Mapping[str, Any] | None) -> list[Figure]:
 
 
 def _group_figures(quality: Mapping[str, Any]) -> list[Figure]:
-    """Groups of one attribute divide the patients, so their counts are told together or not; but for ages, of which a
-    patient who was asked about at several visits may have two."""
-    found = []
-    for attribute in dict.fromkeys(row["attribute"] for row in quality["groups"]):
-        rows = [row for row in quality["groups"] if row["attribute"] == attribute]
-        counts, total = {row["group"]: row["patients"] for row in rows}, quality["patients"]
-        if attribute == "age" or sum(counts.values()) > total:
-            cells = {group: about(count, total) for group, count in counts.items()}
-        else:
-            cells = partition(counts, total)
-        found += [
-            Figure(f"{attribute}: {row['group']}", row["value"], row["low"], row["high"], cells[row["group"]].text)
+    rows = quality["groups"]
+    return [
+        *(
+            Figure(f"{row['attribute']}: {row['group']}", row["value"], row["low"], row["high"], _told(row["patients"]))
             for row in rows
-        ]
-    return found
+        ),
+        *(
+            Figure(f"{row['attribute']}: {row['group']}, behind the best", row["gap"], row["gap_low"], row["gap_high"])
+            for row in rows
+            if row["gap"] is not None
+        ),
+    ]
 
 
 def _groups(manifest: Mapping[str, Any]) -> list[Groups]:
@@ -361,5 +364,6 @@ def _band(place: int) -> str:
     return f"under {high}" if low == 0 else f"{low} to {high - 1}"
 
 
-def _known(count: int | None) -> str:
-    return "hidden" if count is None else f"{count:,}"
+def _told(count: int | None) -> str:
+    """Of patients that a figure is of: of groups, never as parts of a known whole, so that no rest follows."""
+    return "hidden" if count is None else in_words(in_tens(count))

@@ -56,7 +56,7 @@ _RULE = (
         ("fairness_same", "Fairness in test data of the same source"),
         ("validity_external", "Validity in data of another source"),
         ("fairness_external", "Fairness in data of another source"),
-        ("outcomes", "Evaluations of its use on outcomes of patients"),
+        ("outcomes", "Evaluations of its use on outcomes of patients, with references"),
     )),
     ("Maintenance", (
         ("validity_monitoring", "How, and how often, validity is monitored"),

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from recommender.calibration import Calibration
-from recommender.reports.card import Card
+from recommender.reports.card import Card, Figure
 from recommender.reports.pages_html import templates
 from recommender.reports.plots import Row, Series, intervals, lines, trend
 
@@ -34,7 +34,7 @@ def as_dict(card: Card) -> dict[str, Any]:
         "model": card.model,
         "attributes": [
             {"number": number, **asdict(one.asked), "state": one.state, "text": one.text}
-            | {"figures": [asdict(figure) for figure in one.figures]}
+            | {"figures": [_rounded(figure) for figure in one.figures]}
             for number, one in enumerate(card.attributes, start=1)
         ],
         "groups": {
@@ -44,6 +44,11 @@ def as_dict(card: Card) -> dict[str, Any]:
             for group in card.groups
         },
     }
+
+
+def _rounded(figure: Figure) -> dict[str, Any]:
+    """As the page shows it: a mean to its last digit would tell of how many it is one."""
+    return {name: round(told, 3) if isinstance(told, float) else told for name, told in asdict(figure).items()}
 
 
 def plots_of(card: Card) -> dict[str, list[Markup]]:

@@ -2,14 +2,17 @@
 
 A distribution is compared by its population stability index, as the gate does it (`gate.stability`): up to 0.1 it is
 steady, up to 0.25 worth watching, beyond that another one (Siddiqi 2006), and never another one for what chance gives
-in so few patients. Shares and counts of patients are told as `cells.about` tells them.
+in so few patients. No number of fewer than 11 patients goes into an index, and indices are told to the hundredth: who
+knows the larger numbers could try out which small ones give it. Shares and counts of patients are told by the rules at
+the top of `cells.py`.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -18,14 +21,24 @@ from recommender.features import AGE_BANDS
 from recommender.feedback import FeedbackEvent, publishable, summarise
 from recommender.gate import MAX_INDEX, MIN_CELL, stability
 from recommender.records import THERAPIES
-from recommender.reports.cells import Cell, about
+from recommender.reports.cells import Cell, about, feedback_told
 from recommender.reports.patient_page import plain
 from recommender.snapshot import Entry, Release
+from recommender.support import in_tens
 
 WATCH = 0.1
 BINS = 10
 MOST_MOVED = 15
 BLOCKS = {"treatments": "treatments", "conditions": "conditions", "allergies": "allergies"}
+SIZES = (
+    1,
+    2,
+    3,
+    5,
+    9,
+    17,
+)  # lower edges: how many a patient has; half of a file that is missing moves no shares of codes
+MOST_NEW = 5
 State = Literal["steady", "watch", "changed"]
 MISSING = {
     "age": "no age",
@@ -39,8 +52,9 @@ MISSING = {
 
 @dataclass(frozen=True)
 class Seen:
-    """What was counted of one version. codes: block -> (code of a column -> patients); scores: of the first suggestion
-    and the tenth of each patient who has so many."""
+    """What was counted of one version. codes: block -> (code of a column -> patients); sizes: block, or "measurements"
+    -> (place among SIZES -> patients who have so many); scores: of the first suggestion and the tenth of each patient
+    who has so many."""
 
     patients: int
     codes: Mapping[str, Mapping[str, int]]
@@ -50,11 +64,12 @@ class Seen:
     missing: Mapping[str, int]
     best: np.ndarray
     tenth: np.ndarray
+    sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Index:
-    """One distribution. limit: the index from which on it is another one."""
+    """One distribution, to the hundredth. limit: the index from which on it is another one."""
 
     name: str
     index: float
@@ -73,8 +88,9 @@ class Moved:
 
 @dataclass(frozen=True)
 class Drift:
-    """new_codes, gone_codes: block -> how many the one version knows and the other does not; with_new: patients who
-    have the most frequent new one. feedback: of suggestions of each version, as `feedback.publishable` tells it."""
+    """patients: to the ten. new_codes, gone_codes: block -> how many the one version knows and the other does not;
+    with_new: patients who have the most frequent new one; new_named: the most frequent ones. feedback: of suggestions
+    of each version, as `feedback_told` tells it."""
 
     version: str
     before: str
@@ -83,6 +99,7 @@ class Drift:
     new_codes: Mapping[str, int]
     gone_codes: Mapping[str, int]
     with_new: Cell
+    new_named: tuple[Moved, ...]
     missing: tuple[Moved, ...]
     prevalence: tuple[Moved, ...]
     feedback: Mapping[str, Mapping[str, Any]]
@@ -103,6 +120,7 @@ def seen(
     therapy[index.targets_of(THERAPIES)] = True
     observed = np.array([concept.kind == "observation" for concept in release.known.concepts], dtype=bool)
     ages, sexes, first, missing = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
+    sizes = {name: Counter[str]() for name in (*BLOCKS, "measurements")}
     best, tenth, patients = [], [], 0
     for _, entry in entries:
         patients += 1
@@ -116,40 +134,51 @@ def seen(
         first[index.columns[columns[0]].code if len(columns) else "none"] += 1
         best += scores[:1].tolist()
         tenth += scores[9:10].tolist()
-        blocks = {block_of.get(ix) for ix in entry.row_columns.tolist()}
+        blocks = Counter(block_of.get(ix, "") for ix in entry.row_columns.tolist())
         missing["age"] += band == "unknown"
         missing["sex"] += entry.chart.sex == "unknown"
-        missing["measured"] += not observed[entry.chart.concept].any()
+        measured = int(observed[entry.chart.concept].sum())
+        missing["measured"] += not measured
+        sizes["measurements"][_size(measured)] += 1
         for name in BLOCKS:
             missing[name] += name not in blocks
+            sizes[name][_size(blocks[name])] += 1
         progress(1)
     codes: dict[str, dict[str, int]] = {name: {} for name in BLOCKS}
     for ix, name in block_of.items():
         if having[ix]:
             codes[name][f"{index.columns[ix].kind} {index.columns[ix].code}"] = int(having[ix])
-    scores = (np.array(values, dtype=np.float64) for values in (best, tenth))
-    return Seen(patients, codes, ages, sexes, first, missing, *scores)
+    first_scores, tenth_scores = (np.array(values, dtype=np.float64) for values in (best, tenth))
+    return Seen(patients, codes, ages, sexes, first, missing, first_scores, tenth_scores, sizes)
+
+
+def _size(count: int) -> str:
+    return str(bisect_right(SIZES, count))
 
 
 def drift_of(release: Release, now: Seen, earlier: Release, then: Seen, events: Sequence[FeedbackEvent] = ()) -> Drift:
     new = {name: _only(now.codes[name], then.codes[name]) for name in BLOCKS}
     gone = {name: _only(then.codes[name], now.codes[name]) for name in BLOCKS}
+    newest = {code: about(now.codes[name][code], now.patients) for name in BLOCKS for code in new[name]}
     with_new = max((now.codes[name][code] for name in BLOCKS for code in new[name]), default=0)
+    names, nobody = _names(release), about(0, then.patients)
+    named = [Moved(names.get(code, code), cell, nobody) for code, cell in newest.items() if not cell.hidden]
     return Drift(
         version=release.version,
         before=earlier.version,
-        patients=now.patients,
+        patients=in_tens(now.patients),
         indices=tuple(_indices(now, then)),
         new_codes={name: len(found) for name, found in new.items()},
         gone_codes={name: len(found) for name, found in gone.items()},
         with_new=about(with_new, now.patients),
+        new_named=tuple(sorted(named, key=lambda one: (-one.now.number, one.words))[:MOST_NEW]),
         missing=tuple(
             Moved(words, about(now.missing[name], now.patients), about(then.missing[name], then.patients))
             for name, words in MISSING.items()
         ),
         prevalence=tuple(_moved(release, now, then)),
         feedback={
-            one.version: publishable(summarise([event for event in events if event.version == one.version]))
+            one.version: feedback_told(publishable(summarise([e for e in events if e.version == one.version])))
             for one in (release, earlier)
         },
     )
@@ -163,6 +192,8 @@ def _indices(now: Seen, then: Seen) -> list[Index]:
     of_codes = {name: (folded(now.codes[name]), folded(then.codes[name])) for name in BLOCKS}
     of_codes["first suggestion"] = folded(now.first), folded(then.first)
     pairs = {**of_codes, "age": _both(now.ages, then.ages), "sex": _both(now.sexes, then.sexes)}
+    for name in now.sizes.keys() & then.sizes.keys():
+        pairs[f"{name} a patient"] = _both(now.sizes[name], then.sizes[name])
     for name, mine, theirs in (
         ("score of the first suggestion", now.best, then.best),
         ("score of the tenth suggestion", now.tenth, then.tenth),
@@ -170,18 +201,21 @@ def _indices(now: Seen, then: Seen) -> list[Index]:
         if len(mine) and len(theirs):
             pairs[name] = binned(mine, theirs)
     found = stability(*({name: {"": 0, **pair[side]} for name, pair in pairs.items()} for side in (0, 1)))
-    return [Index(name, one["index"], one["limit"], _state(one)) for name, one in found.items()]
+    blunt = {name: {part: round(value, 2) for part, value in one.items()} for name, one in found.items()}
+    return [Index(name, one["index"], one["limit"], _state(one)) for name, one in blunt.items()]
 
 
 def folded(counts: Mapping[str, int]) -> dict[str, int]:
     """What fewer than 11 patients have, together under "": one by one, rare codes come and go by chance."""
     told = {code: count for code, count in counts.items() if count >= MIN_CELL}
-    return {**told, "": sum(counts.values()) - sum(told.values())}
+    others = sum(counts.values()) - sum(told.values())
+    return {**told, "": others if others >= MIN_CELL else 0}
 
 
 def _both(now: Mapping[str, int], then: Mapping[str, int]) -> tuple[dict[str, int], dict[str, int]]:
-    """With all categories of either side."""
-    codes = sorted({*now, *then})
+    """With all categories of either side but those of 1 to 10 patients in one of the two."""
+    few = {code for side in (now, then) for code, count in side.items() if 0 < count < MIN_CELL}
+    codes = sorted({*now, *then} - few)
     mine, theirs = ({code: side.get(code, 0) for code in codes} for side in (now, then))
     return mine, theirs
 
@@ -201,10 +235,13 @@ def _state(one: Mapping[str, float]) -> State:
     return "watch" if one["index"] > max(WATCH, one["limit"] - MAX_INDEX + WATCH) else "steady"
 
 
+def _names(release: Release) -> dict[str, str]:
+    return {f"{column.kind} {column.code}": plain(column) for column in release.index.columns}
+
+
 def _moved(release: Release, now: Seen, then: Seen) -> list[Moved]:
     """Treatments and conditions whose share of patients moved most, of those told in both versions."""
-    names = {f"{column.kind} {column.code}": plain(column) for column in release.index.columns}
-    found = []
+    names, found = _names(release), []
     for block in ("treatments", "conditions"):
         for code in now.codes[block].keys() & then.codes[block].keys():
             cells = about(now.codes[block][code], now.patients), about(then.codes[block][code], then.patients)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from recommender.store import PublishedVersion
-from recommender.support import STEP
+from recommender.support import in_tens
 
 
 @dataclass(frozen=True)
 class Night:
-    """One version. patients: to the ten, so that two nights cannot be subtracted. state: "served", "published" (it can
+    """One version. patients: to the ten, so that two nights cannot be subtracted. quality: its metric and the figure
+    with its interval, {} where it was not measured. state: "served", "published" (it can
     be gone back to), "refused" by the gate, or "past"."""
 
     version: str
@@ -58,9 +59,15 @@ def _night(version: str, manifest: Mapping[str, Any], whole: Mapping[str, bool])
         created=str(manifest["created"])[:16].replace("T", " "),
         state=state,
         model=str(manifest["model"]["name"]),
-        patients=STEP * round(counts["patients"] / STEP),
+        patients=in_tens(counts["patients"]),
         suggestable=int(counts["suggestable"]),
-        quality=manifest.get("quality", {}),
+        quality=_quality(manifest.get("quality", {})),
         reasons=reasons,
         rules=str(manifest.get("safety", {}).get("rules", {}).get("version", "")),
     )
+
+
+def _quality(quality: Mapping[str, Any]) -> dict[str, Any]:
+    if "value" not in quality:
+        return {}
+    return {"metric": quality["metric"], **{name: round(quality[name], 3) for name in ("value", "low", "high")}}

@@ -17,7 +17,7 @@ MOST_DRAWN = 24  # versions
 
 def write_drift(folder: Path, report: Drift) -> None:
     """drift.html, drift.json, and drift.prom for node_exporter's textfile collector."""
-    rows = [Row(one.name, one.index, f"{one.index:.3f}") for one in report.indices]
+    rows = [Row(one.name, one.index, f"{one.index:.2f}") for one in report.indices]
     highest = max(rows, key=lambda row: row.value)
     said = f"{len(rows)} distributions; the highest index is that of {highest.label}, {highest.text}."
     plots = [bars("Population stability index", said, rows, max(0.25, highest.value))]
@@ -36,7 +36,7 @@ def as_prometheus(report: Drift) -> str:
     lines = []
     for name, help_text, value in gauges:
         lines += [f"# HELP {name} {help_text}", f"# TYPE {name} gauge"]
-        lines += [f'{name}{{distribution="{one.name}"}} {getattr(one, value):.6g}' for one in report.indices]
+        lines += [f'{name}{{distribution="{one.name}"}} {getattr(one, value):.2f}' for one in report.indices]
     name = "rxrec_drift_new_codes"
     lines += [f"# HELP {name} Codes that the version before did not have.", f"# TYPE {name} gauge"]
     lines += [f'{name}{{block="{block}"}} {count}' for block, count in report.new_codes.items()]

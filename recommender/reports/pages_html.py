@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import IO
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from recommender.reports.patient_page import PatientPage, Suggested, Unchecked
+from recommender.offered import NotChecked
+from recommender.reports.cells import in_words
+from recommender.reports.patient_page import Held, PatientPage, Suggested, Taken
 from recommender.reports.tables import About
 
 PER_FILE = 500  # patients: a browser opens some megabytes at once
@@ -39,7 +42,19 @@ def because(one: Suggested) -> str:
     return f"because {parts}" + (f"; {one.evidence} patients here had it" if one.evidence else "")
 
 
-def gaps_of(one: Suggested) -> tuple[Unchecked, ...]:
+def numbered(page: PatientPage) -> dict[str, tuple[int, str]]:
+    """Rule -> its number on this page, in the order in which they stand on it, and its source."""
+    lists: list[Sequence[Taken | Suggested | Held]] = [page.therapy, page.suggestions, page.withheld]
+    rules = {warned.rule: warned.source for part in lists for one in part for warned in one.warnings}
+    return {rule: (number, source) for number, (rule, source) in enumerate(rules.items(), start=1)}
+
+
+def sources(rules: Mapping[str, tuple[int, str]]) -> str:
+    """The legend of `numbered`."""
+    return " · ".join(f"[{number}] {rule}: {source}" for rule, (number, source) in rules.items())
+
+
+def gaps_of(one: Suggested) -> tuple[NotChecked, ...]:
     """What could not be checked of a drug; of what is no drug, `beside_the_name` says it."""
     return one.not_checked if one.kind == "drug" else ()
 
@@ -49,13 +64,15 @@ SAYS = {"severity": SEVERITY, "chance": chance, "beside": beside_the_name, "beca
 
 @cache
 def templates() -> Environment:
-    return Environment(
+    found = Environment(
         loader=PackageLoader("recommender.reports"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    found.globals["in_words"] = in_words
+    return found
 
 
 class HtmlWriter:
@@ -73,7 +90,8 @@ class HtmlWriter:
         if self._file is None or self._in_file == self._per_file:
             self._begin()
         assert self._file is not None  # noqa: S101  (for the type checker)
-        self._file.write(self._page.render(SAYS, page=page, about=self._about))
+        rules = numbered(page)
+        self._file.write(self._page.render(SAYS, page=page, about=self._about, rules=rules, sources=sources(rules)))
         self._in_file += 1
 
     def close(self) -> None:

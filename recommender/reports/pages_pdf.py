@@ -20,8 +20,9 @@ from reportlab.pdfbase.ttfonts import TTFError, TTFont
 from reportlab.pdfgen.canvas import Canvas
 
 from recommender.errors import EngineError
-from recommender.reports.pages_html import SEVERITY, because, beside_the_name, chance, gaps_of
-from recommender.reports.patient_page import Held, PatientPage, Suggested, Unchecked, Warned
+from recommender.offered import NotChecked, Warned
+from recommender.reports.pages_html import SEVERITY, because, beside_the_name, chance, gaps_of, numbered, sources
+from recommender.reports.patient_page import Held, PatientPage, Suggested
 from recommender.reports.tables import About
 
 PER_FILE = 1_000  # patients; a file is put together in memory
@@ -34,7 +35,7 @@ BUILT_IN = "Vera.ttf"  # in reportlab itself: Latin letters only
 INK, SOFT, LINE = (0.09, 0.13, 0.12), (0.29, 0.35, 0.33), (0.78, 0.82, 0.81)
 SERIOUS, CAUTION = (0.64, 0.08, 0.10), (0.48, 0.29, 0.0)
 LEFT, RIGHT, TOP, BOTTOM = 15 * mm, A4[0] - 15 * mm, A4[1] - 14 * mm, 17 * mm
-NORMAL, SMALL, LARGE = 8.6, 7.8, 12.0
+NORMAL, SMALL, LARGE, SMALLEST = 8.6, 7.8, 12.0, 6.4
 LEADING = 1.3
 WHOLE = "Everything on this chart could be read by the rules; what is not known for one drug stands beside it."
 LABEL = 22 * mm  # of the lines of a chart
@@ -149,6 +150,7 @@ class _Sheet:
         assert canvas is not None  # noqa: S101  (for the type checker)
         self.writer, self.canvas, self.page = writer, canvas, page
         self.y, self.sheet = TOP, 1
+        self.rules = numbered(page)
 
     def draw(self) -> None:
         page = self.page
@@ -178,6 +180,9 @@ class _Sheet:
         self.gaps(page.not_checked, LEFT)
         if not page.not_checked:
             self.put(WHOLE, LEFT, colour=SOFT)
+        if self.rules:
+            self.y -= 4
+            self.put(f"Sources of the warnings: {sources(self.rules)}", LEFT, size=SMALLEST, colour=SOFT)
         self.foot()
         self.canvas.showPage()
 
@@ -212,9 +217,9 @@ class _Sheet:
         for one in warnings:
             colour = CAUTION if one.severity == "caution" else SERIOUS
             text = f"{SEVERITY[one.severity]}  {one.message} Because of {one.because}. {one.management}"
-            self.put(text, x + 2 * mm, size=SMALL, bar=colour)
+            self.put(f"{text} [{self.rules[one.rule][0]}]", x + 2 * mm, size=SMALL, bar=colour)
 
-    def gaps(self, gaps: Sequence[Unchecked], x: float) -> None:
+    def gaps(self, gaps: Sequence[NotChecked], x: float) -> None:
         for gap in gaps:
             self.put(f"? not checked  {gap.about}: {gap.mend}", x + 2 * mm, size=SMALL, bar=SOFT, dashed=True)
 

@@ -1,6 +1,6 @@
 """A desk and one patient's entry in, what one page of a list says of this patient out, as a frozen value.
 
-The same candidates, order, warnings and reasons as the API answers with: both ask `Desk.offer` and `explain`.
+The same candidates, order, warnings and reasons as the API answers with (`offered`), shortened to what a page holds.
 """
 
 from __future__ import annotations
@@ -8,22 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from typing import Protocol
 
 import numpy as np
 
-from recommender.explain import Reason, explain
 from recommender.features import Column
 from recommender.formulary import Formulary
-from recommender.offer import Candidate, Desk, Withheld
+from recommender.offer import Desk
+from recommender.offered import Item, NotChecked, ReasonPart, Warned, WithheldItem, elapsed_days, offered, plain_name
 from recommender.records import THERAPIES
-from recommender.safety.charts import OLDEST
-from recommender.safety.verdict import Alert, Gap, Reading
-from recommender.snapshot import Entry, Release
+from recommender.safety.verdict import plain_unit
+from recommender.snapshot import Entry
 
 MOST_REASONS = 3  # told one by one; the others together
-SECONDS_A_DAY = 86_400
-TAG = re.compile(r" \((?:disorder|finding|procedure|situation|regime/therapy|morphologic abnormality|event)\)$")
 ANY = re.compile(r"^Any ")
 IN_WORDS = {
     "treatments": "has had {name}",
@@ -36,26 +34,6 @@ IN_WORDS = {
     "condition_group": "{name} (a group of conditions)",
     "allergies": "allergy: {name}",
 }
-
-
-@dataclass(frozen=True)
-class Warned:
-    """A safety rule that holds, what to do, where it comes from, and what of the chart makes it hold."""
-
-    rule: str
-    severity: str
-    message: str
-    management: str
-    because: str
-    source: str
-
-
-@dataclass(frozen=True)
-class Unchecked:
-    """What could not be checked, and what would make it checkable."""
-
-    about: str
-    mend: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +60,7 @@ class Suggested:
     formulary: str
     checked: bool
     warnings: tuple[Warned, ...]
-    not_checked: tuple[Unchecked, ...]
+    not_checked: tuple[NotChecked, ...]
     reasons: tuple[Part, ...]
     evidence: str
 
@@ -122,7 +100,7 @@ class PatientPage:
     measured: tuple[str, ...]
     suggestions: tuple[Suggested, ...]
     withheld: tuple[Held, ...]
-    not_checked: tuple[Unchecked, ...]
+    not_checked: tuple[NotChecked, ...]
     drugs_checked: tuple[int, int]
 
 
@@ -139,9 +117,7 @@ def page_of(
     """The n best of `kinds` for one patient, screened as of `now`."""
     release, chart = desk.release, entry.chart
     elapsed = elapsed_days(release, now)
-    reading = desk.reading(chart, elapsed=elapsed)
-    offered = desk.offer(entry, reading, n, kinds)
-    likely = _likely(release, entry)
+    found = offered(desk, entry, desk.reading(chart, elapsed=elapsed), n, kinds)
     of_kind: dict[str, list[Column]] = {}
     for ix in entry.row_columns[np.argsort(-entry.row_weights, kind="stable")].tolist():
         column = release.index.columns[ix]
@@ -152,82 +128,56 @@ def page_of(
         sex={"F": "female", "M": "male"}.get(chart.sex, "sex unknown"),
         conditions=tuple(plain(column) for column in of_kind.get("condition", ())),
         allergies=tuple(plain(column) for column in of_kind.get("allergy", ())),
-        therapy=tuple(Taken(plain(one.drug), one.drug.code, _warned(one.alerts)) for one in offered.therapy),
+        therapy=tuple(Taken(plain(one), one.code, one.warnings) for one in found.therapy),
         measured=tuple(_measured(desk, entry, elapsed)),
-        suggestions=tuple(
-            _suggested(desk, entry, reading, rank, one, likely.get(one.column_ix), formulary or Formulary())
-            for rank, one in enumerate(offered.items, start=1)
-        ),
-        withheld=tuple(_held(release, one) for one in offered.withheld),
-        not_checked=_unchecked(offered.gaps),
-        drugs_checked=offered.drugs_checked,
+        suggestions=tuple(_suggested(one, formulary or Formulary()) for one in found.items),
+        withheld=tuple(_held(one) for one in found.withheld),
+        not_checked=found.not_checked,
+        drugs_checked=found.drugs_checked,
     )
 
 
-def elapsed_days(release: Release, now: datetime | None = None) -> int:
-    """Days since the charts were read. An unknown time is long ago: then nothing measured counts as fresh."""
-    try:
-        created = datetime.fromisoformat(str(release.manifest["created"]))
-        passed = ((now or datetime.now(UTC)) - created).total_seconds()
-    except (KeyError, TypeError, ValueError):
-        return OLDEST
-    return min(OLDEST, max(0, int(passed // SECONDS_A_DAY)))
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def code(self) -> str: ...
 
 
-def plain(column: Column) -> str:
+def plain(one: _Named) -> str:
     """The name of a thing without the tag that SNOMED CT puts behind it."""
-    return TAG.sub("", column.name) or column.code
+    return plain_name(one.name) or one.code
 
 
-def _likely(release: Release, entry: Entry) -> dict[int, float]:
-    """The probability of each of the first therapies, as far down the list as it was measured."""
-    if release.chances is None:
-        return {}
-    therapies = np.isin(entry.columns, release.index.targets_of(THERAPIES)).nonzero()[0][: release.chances_depth]
-    found = release.chances.probability(entry.scores[therapies])
-    return dict(zip(entry.columns[therapies].tolist(), found.tolist(), strict=True))
-
-
-def _suggested(
-    desk: Desk,
-    entry: Entry,
-    reading: Reading,
-    rank: int,
-    one: Candidate,
-    probability: float | None,
-    formulary: Formulary,
-) -> Suggested:
-    column = desk.release.index.columns[one.column_ix]
-    support = desk.release.support
-    target = int(desk.release.index.target_of_column[one.column_ix])
+def _suggested(one: Item, formulary: Formulary) -> Suggested:
     return Suggested(
-        rank=rank,
-        code=column.code,
-        name=plain(column),
-        kind=column.kind,
-        group=column.group,
+        rank=one.rank,
+        code=one.code,
+        name=plain(one),
+        kind=one.kind,
+        group=one.group,
         score=one.score,
-        probability=probability,
-        labelled_for=desk.labelled_for(one.column_ix, reading),
-        formulary=formulary.status(column.code, column.kind),
-        checked=one.verdict.outcome != "not_checked",
-        warnings=_warned(one.verdict.alerts),
-        not_checked=_unchecked(one.verdict.gaps),
-        reasons=_parts(explain(desk.release, entry, one.column_ix)),
-        evidence="" if support is None else support.had(target).text,
+        probability=one.probability,
+        labelled_for=one.labelled_for,
+        formulary=formulary.status(one.code, one.kind),
+        checked=one.outcome != "not_checked",
+        warnings=one.warnings,
+        not_checked=one.not_checked,
+        reasons=_parts(one.reasons),
+        evidence=one.evidence.patients if one.evidence else "",
     )
 
 
-def _parts(reasons: Sequence[Reason]) -> tuple[Part, ...]:
+def _parts(reasons: Sequence[ReasonPart]) -> tuple[Part, ...]:
     told = [Part(_in_words(reason), reason.contribution) for reason in reasons[:MOST_REASONS]]
     if left := reasons[MOST_REASONS:]:
         told.append(Part(f"{len(left)} others", float(sum(reason.contribution for reason in left))))
     return tuple(told)
 
 
-def _in_words(reason: Reason) -> str:
-    name = ANY.sub("", plain(reason.column)) if reason.column.kind == "condition_group" else plain(reason.column)
-    return IN_WORDS.get(reason.column.kind, IN_WORDS.get(reason.block, "{name}")).replace("{name}", name)
+def _in_words(reason: ReasonPart) -> str:
+    name = ANY.sub("", plain(reason)) if reason.kind == "condition_group" else plain(reason)
+    return IN_WORDS.get(reason.kind, IN_WORDS.get(reason.block, "{name}")).replace("{name}", name)
 
 
 def _measured(desk: Desk, entry: Entry, elapsed: int) -> list[str]:
@@ -246,34 +196,16 @@ def _measured(desk: Desk, entry: Entry, elapsed: int) -> list[str]:
     ]
 
 
-def plain_unit(ucum: str) -> str:
-    """A UCUM unit as it is written for people, with a blank before it: "mL/min/{1.73_m2}" -> " mL/min/1.73 m²"."""
-    if not ucum or ucum.startswith("{"):
-        return ""
-    return " " + re.sub(r"[{}\[\]]", "", ucum).replace("_m2", " m²").replace("10*3", "10³")
-
-
 def _days_old(days: int) -> str:
     return "today" if days == 0 else "1 day old" if days == 1 else f"{days} days old"
 
 
-def _held(release: Release, one: Withheld) -> Held:
-    column = release.index.columns[one.candidate.column_ix]
+def _held(one: WithheldItem) -> Held:
     return Held(
-        code=column.code,
-        name=plain(column),
-        kind=column.kind,
-        warnings=_warned(one.candidate.verdict.alerts),
-        beside="" if one.beside is None else plain(release.index.columns[one.beside]),
-        alternatives=tuple(plain(release.index.columns[other.column_ix]) for other in one.alternatives),
+        code=one.code,
+        name=plain(one),
+        kind=one.kind,
+        warnings=one.warnings,
+        beside=plain_name(one.beside or ""),
+        alternatives=tuple(plain(other) for other in one.alternatives),
     )
-
-
-def _warned(alerts: Sequence[Alert]) -> tuple[Warned, ...]:
-    return tuple(
-        Warned(a.rule.id, a.rule.severity, a.rule.message, a.rule.management, a.because, a.rule.source) for a in alerts
-    )
-
-
-def _unchecked(gaps: Sequence[Gap]) -> tuple[Unchecked, ...]:
-    return tuple(Unchecked(gap.about, gap.mend) for gap in gaps)

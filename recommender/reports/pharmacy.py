@@ -1,6 +1,7 @@
 """A tally, a release's counts, the catalogue and the formulary in; what a pharmacist looks at as a whole out.
 
-Every number is told as `cells.about` or `Support` tells it; every share is of what is told.
+Every number is told as `cells.about` or `Support` tells it; every share is of what is told. Of the drugs that are not
+on the formulary, those that 11 patients or more take or have suggested are listed (the rules at the top of `cells.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from recommender.reports.patient_page import plain
 from recommender.reports.tally import Tally
 from recommender.safety.kinds import RANK, AnyRule, DuplicateRule, InteractionRule
 from recommender.snapshot import Release
+from recommender.support import in_tens
 
 MOST_CONDITIONS, MOST_TREATMENTS, MOST_DRUGS, ON_MAP, MOST_ALTERNATIVES = 12, 6, 20, 10, 4
 
@@ -63,7 +65,8 @@ class Together:
 
 @dataclass(frozen=True)
 class Pharmacy:
-    """formulary: "" where none is set. use: status -> (patients who take such a drug, who have one suggested)."""
+    """patients: to the ten. formulary: "" where none is set. use: status -> (patients who take such a drug, who have
+    one suggested)."""
 
     patients: int
     formulary: str
@@ -79,7 +82,7 @@ def pharmacy_of(release: Release, found: Tally, catalogue: Catalogue, formulary:
     """`found`: tallied with the same formulary."""
     total = found.patients
     return Pharmacy(
-        patients=total,
+        patients=in_tens(total),
         formulary=formulary.version,
         use={
             status: (
@@ -117,6 +120,8 @@ def _not_on(found: Tally, catalogue: Catalogue, formulary: Formulary) -> list[Dr
         others = catalogue.alternatives(drug) if drug else ()
         on = [one.name for one in others if formulary.status(one.code) in ("formulary", "restricted")]
         taken, suggested = (about(of.get(code, 0), found.patients) for of in (found.taken, found.suggested))
+        if taken.hidden and suggested.hidden:
+            continue
         lines.append(DrugLine(code, drug.name if drug else code, taken, suggested, tuple(on[:MOST_ALTERNATIVES])))
     lines.sort(key=lambda line: (-line.taken.number - line.suggested.number, line.name))
     return lines[:MOST_DRUGS]

@@ -18,6 +18,7 @@ WIDTH, ROW = 640, 22
 LABELS = 250  # of a plot whose rows have names
 RIGHT = 70  # for the figure behind a row
 LETTERS = 32  # of a name; a wide character counts for two
+WIDEST = 46  # letters of the longest name that is not shortened beside bars
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,17 @@ class Series:
 
 
 def bars(title: str, said: str, rows: Sequence[Row], top: float | None = None) -> Markup:
-    """A bar a row, all from 0."""
+    """A bar a row, all from 0. Long names take room from the bars before they are shortened."""
     highest = top or max((row.value for row in rows), default=0) or 1.0
+    letters = max((_wide(row.label) for row in rows), default=0)
+    left = LABELS * min(WIDEST, max(LETTERS, letters)) // LETTERS
     parts = []
     for place, row in enumerate(rows):
         y = 8 + place * ROW
-        wide = max(0.0, (WIDTH - LABELS - RIGHT) * row.value / highest)
-        parts.append(_label(row.label, y))
-        parts.append(f'<rect x="{LABELS}" y="{y + 3}" width="{wide:.1f}" height="{ROW - 8}" fill="{BLUE}"/>')
-        parts.append(_text(LABELS + wide + 6, y + 15, row.text))
+        wide = max(0.0, (WIDTH - left - RIGHT) * row.value / highest)
+        parts.append(_label(row.label, y, left))
+        parts.append(f'<rect x="{left}" y="{y + 3}" width="{wide:.1f}" height="{ROW - 8}" fill="{BLUE}"/>')
+        parts.append(_text(left + wide + 6, y + 15, row.text))
     return _svg(title, said, 16 + ROW * len(rows), parts)
 
 
@@ -148,7 +151,7 @@ def grid(title: str, said: str, names: Sequence[str], values: Sequence[Sequence[
     parts = []
     for place, name in enumerate(names):
         y = head + place * side
-        parts.append(_text(left - 30, y + side / 2 + 4, _short(name), anchor="end", whole=name))
+        parts.append(_text(left - 30, y + side / 2 + 4, _short(name, LETTERS), anchor="end", whole=name))
         parts.append(_text(left - 12, y + side / 2 + 4, str(place + 1), anchor="middle", colour=SOFT))
         parts.append(_text(left + place * side + side / 2, head - 8, str(place + 1), anchor="middle", colour=SOFT))
         for other, value in enumerate(values[place]):
@@ -179,18 +182,19 @@ def _ticks(low: float, high: float) -> list[float]:
     return [round(tick * step, 10) for tick in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _short(label: str) -> str:
-    used, kept = 0, ""
-    for character in label:
-        used += 2 if ord(character) > 0x2E80 else 1
-        if used > LETTERS:
-            return kept.rstrip() + "…"
-        kept += character
-    return kept
+def _wide(label: str) -> int:
+    return sum(2 if ord(character) > 0x2E80 else 1 for character in label)
 
 
-def _label(label: str, y: float) -> str:
-    return _text(LABELS - 8, y + 15, _short(label), anchor="end", whole=label)
+def _short(label: str, letters: int) -> str:
+    kept = label
+    while _wide(kept) > letters:
+        kept = kept[:-1]
+    return kept if kept == label else kept.rstrip() + "…"
+
+
+def _label(label: str, y: float, left: float = LABELS) -> str:
+    return _text(left - 8, y + 15, _short(label, int(LETTERS * left // LABELS)), anchor="end", whole=label)
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", colour: str = INK, whole: str = "") -> str:

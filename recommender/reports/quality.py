@@ -1,7 +1,6 @@
 """A version, the one before it, a tally and the log of feedback in; what a quality officer answers for out.
 
-What clinicians did is told as `feedback.publishable` tells it; what stands on lists as `cells.py` does. Rates of alerts
-are worked out from numbers in steps of ten.
+Everything is told by the rules at the top of `cells.py`.
 """
 
 from __future__ import annotations
@@ -11,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from recommender.feedback.summary import MIN_PATIENTS
-from recommender.reports.cells import Cell, about, partition, per_hundred
+from recommender.reports.cells import Cell, about, feedback_told, in_words, partition, per_hundred
 from recommender.reports.tally import Tally
 from recommender.safety.kinds import RANK
-from recommender.support import STEP
+from recommender.support import in_tens
 
 MOST_RULES = 30
+GATE = ("compared_with", "passed", "reasons")  # what it measured holds exact counts of both nights
 CHANGES = {  # of the manifest: part, name -> words
     ("counts", "patients"): "patients",
     ("counts", "treatments_events"): "treatment events",
@@ -24,13 +24,14 @@ CHANGES = {  # of the manifest: part, name -> words
     ("counts", "allergies_events"): "allergy events",
     ("counts", "suggestable"): "treatments that can be suggested",
     ("coverage", "listed"): "treatments that stand in a list",
-    ("coverage", "patients_with_list"): "patients with a list",
 }
+COUNTED = ("patients", "treatments_events", "conditions_events", "allergies_events")  # of patients: to the ten
 
 
 @dataclass(frozen=True)
 class Change:
-    """A figure of the version and of the one before it, as they are told; `by`: how much more, "" where untold."""
+    """A figure of the version and of the one before it, as they are told; `by`: how much more of what is told, "" where
+    one of them is not."""
 
     words: str
     now: str
@@ -62,7 +63,8 @@ class RuleBurden:
 
 @dataclass(frozen=True)
 class Quality:
-    """feedback: as `feedback.publishable` tells it, or {"not_read": why}; gate: of the night of the version."""
+    """patients: to the ten. rules: those that warn 11 patients or more. feedback: as `feedback_told` tells it, or
+    {"not_read": why}; gate: the verdict of the night of the version, and its reasons."""
 
     version: str
     before: str
@@ -93,9 +95,9 @@ def quality_report(
         version=version,
         before=before[0] if before else "",
         n=found.n,
-        patients=total,
+        patients=in_tens(total),
         changes=tuple(_changes(manifest, before[1])) if before else (),
-        gate=manifest.get("gate", {}),
+        gate={name: told for name, told in manifest.get("gate", {}).items() if name in GATE},
         lists=lists,
         withheld=about(found.with_withheld, total),
         gaps=about(found.with_gaps, total),
@@ -105,7 +107,7 @@ def quality_report(
             for name in ("serious", "caution")
         ),
         rules=tuple(_rules(found, feedback)),
-        feedback=feedback,
+        feedback=feedback_told(feedback),
     )
 
 
@@ -115,11 +117,12 @@ def _changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[Change]:
         pair = [side.get(part, {}).get(name) for side in (now, then)]
         if None in pair:
             continue
-        # what either night tells of fewer patients, and what of a few more or less, is told of neither
-        few = name.startswith("patients") and 0 < abs(pair[0] - pair[1]) < MIN_PATIENTS
-        difference = "fewer than 11 more or less" if few else f"{pair[0] - pair[1]:+,}"
-        shown = ("–", "–") if few else (f"{pair[0]:,}", f"{pair[1]:,}")
-        found.append(Change(words, *shown, difference))
+        if name in COUNTED:
+            pair = [in_tens(count) for count in pair]
+            shown, told = (in_words(pair[0]), in_words(pair[1])), all(pair)
+        else:
+            shown, told = (f"{pair[0]:,}", f"{pair[1]:,}"), True
+        found.append(Change(words, *shown, _difference(*pair) if told else ""))
     mine, theirs = now.get("quality", {}), then.get("quality", {})
     if "value" in mine and "value" in theirs:
         words = f"{mine['metric']} (95% interval)"
@@ -127,11 +130,17 @@ def _changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[Change]:
     return found
 
 
+def _difference(now: int, before: int) -> str:
+    return f"{now - before:+,}" if now != before else "0"
+
+
 def _rules(found: Tally, feedback: Mapping[str, Any]) -> list[RuleBurden]:
     heard = {row["rule_id"]: row for row in feedback.get("rules", ())}
     lines = []
     for name, count in found.warned.items():
         rule, cell = found.rules[name], about(count, found.patients)
+        if cell.hidden:
+            continue
         did = heard.get(name, {})
         events, overridden = did.get("events", ""), did.get("overridden", "")
         lines.append(RuleBurden(name, rule.severity, rule.message, cell, per_hundred(cell), events, overridden))
@@ -143,7 +152,7 @@ def _rate(found: Tally, severity: str) -> str:
     """Warnings per 100 patients; of fewer than 11 patients with such, nothing."""
     if about(found.alerted.get(severity, 0), found.patients).hidden:
         return "–"
-    return f"{100 * STEP * round(found.alerts[severity] / STEP) / found.patients:.1f}"
+    return f"{100 * in_tens(found.alerts[severity]) / in_tens(found.patients):.1f}"
 
 
 def _share(part: int, whole: int, patients: int) -> str:

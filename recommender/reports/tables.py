@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import orjson
 import xlsxwriter
 
 from recommender.errors import EngineError
-from recommender.reports.patient_page import PatientPage, Unchecked, Warned
+from recommender.offered import NotChecked, Warned
+from recommender.reports.patient_page import PatientPage
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is run by spreadsheets, not shown
 MOST_ROWS = 1_048_576  # of an XLSX sheet
@@ -92,7 +94,7 @@ class NdjsonWriter:
         self._file.write(orjson.dumps({"about": about}) + b"\n")
 
     def add(self, page: PatientPage) -> None:
-        self._file.write(orjson.dumps(page) + b"\n")
+        self._file.write(msgspec.json.encode(page) + b"\n")
 
     def close(self) -> None:
         self._file.close()
@@ -186,7 +188,7 @@ def _warnings(warnings: Sequence[Warned]) -> dict[str, str]:
     return {"severity": warnings[0].severity, "warnings": told, "rules": rules}
 
 
-def _gaps(gaps: Sequence[Unchecked]) -> str:
+def _gaps(gaps: Sequence[NotChecked]) -> str:
     return "; ".join(f"{gap.about}: {gap.mend}" for gap in gaps)
 
 

@@ -13,8 +13,8 @@ from datetime import datetime
 
 from recommender.formulary import Formulary
 from recommender.offer import Desk
+from recommender.offered import elapsed_days
 from recommender.records import THERAPIES
-from recommender.reports.patient_page import elapsed_days
 from recommender.safety.kinds import SEVERITIES, AnyRule
 from recommender.safety.verdict import Verdict
 from recommender.snapshot import Entry

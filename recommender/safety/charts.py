@@ -7,7 +7,7 @@ worked out when it is screened, so that new rules hold for charts that are publi
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -53,6 +53,11 @@ class Known:
     def place(self) -> dict[tuple[str, str], int]:
         """(kind, code) -> position among the concepts."""
         return {(c.kind, c.code): ix for ix, c in enumerate(self.concepts)}
+
+    @cached_property
+    def drug(self) -> np.ndarray:
+        """Which concepts are drugs (n_concepts,) bool."""
+        return np.array([concept.kind == "drug" for concept in self.concepts], dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,15 @@ class Charts:
         part = slice(self.indptr[patient_ix], self.indptr[patient_ix + 1])
         sex = SEXES[self.sex[patient_ix]]
         return Chart(self.concept[part], self.days[part], self.value[part], float(self.age[patient_ix]), sex)
+
+
+def aged(chart: Chart, known: Known, days: int) -> Chart:
+    """The chart so many days later, where nothing was recorded meanwhile: what has ended too long ago is off it."""
+    drug = known.drug[chart.concept]
+    later = np.where(drug & (chart.days <= RUNS), chart.days, np.minimum(chart.days + days, OLDEST)).astype(np.int32)
+    on = ~drug | (later <= WASHOUT_DAYS)
+    age = chart.age + days / DAYS_PER_YEAR
+    return replace(chart, concept=chart.concept[on], days=later[on], value=chart.value[on], age=age)
 
 
 def read_charts(records: Records, observed: Collection[str], moments: Moments | None = None) -> Charts:

@@ -321,10 +321,11 @@ def screen_patients(
     """
     facts = blank(rules)
     for u in range(first, end):
+        aged, of_sex = np.float64(age[u]), sex[u] + 0  # float64, int64, as one chart gives them: compiled once for both
         mine = slice(indptr[u], indptr[u + 1])
         chart = concept[mine]
         missing = read_facts(
-            rules, known, chart, days[mine], value[mine], age[u], sex[u], derived[u], derived_days[u], derivable,
+            rules, known, chart, days[mine], value[mine], aged, of_sex, derived[u], derived_days[u], derivable,
             fresh_days, elapsed, facts,
         )  # fmt: skip
         now, lately = np.flatnonzero(facts.running), np.flatnonzero(facts.ended & ~facts.running)

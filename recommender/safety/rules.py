@@ -183,7 +183,7 @@ class Rules:
 
     # --- what the rules are ------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def counts(self) -> dict[str, int]:
         """Rules of each family, and single pairs of drugs that the interaction rules make."""
         return {**{name: len(getattr(self, name)) for name in FAMILIES}, "pairs": self.pairs.severity.nnz // 2}
@@ -193,7 +193,7 @@ class Rules:
         """Family -> severity -> number of rules."""
         return {name: dict(Counter(rule.severity for rule in getattr(self, name))) for name in FAMILIES}
 
-    @property
+    @cached_property
     def reviewed(self) -> tuple[date, date]:
         """The oldest and the newest day on which a rule was reviewed."""
         days = [rule.reviewed for rule in self.by_id.values()]

@@ -181,6 +181,7 @@ class Screen:
         drugs = self.candidates(candidates, read.known)
         derived, derived_days = self.derived(read, charts)
         rank, unchecked = np.zeros(len(listed), dtype=np.uint8), np.zeros(len(listed), dtype=np.uint8)
+        listed = listed.astype(np.int32, copy=False)  # whoever asks: another type would be compiled anew, for seconds
 
         def block(first: int) -> None:
             end = min(first + BLOCK_PATIENTS, len(charts))

@@ -97,18 +97,22 @@ class Reading:
 
     def tiers(self, candidates: Candidates, listed: np.ndarray) -> Tiers:
         """What stands against each of some candidates: listed (n,), positions in `candidates`."""
+        # of one type always: numba compiles for each, and a clinician would wait for the second
         found = Tiers(np.zeros(len(listed), dtype=np.uint8), np.zeros(len(listed), dtype=np.uint8))
         judge_list(
             self._screen.arrays, self._read.meanings, self._facts, self._missing, self._allergies, self._now,
-            self._lately, candidates, listed, found.rank, found.unchecked,
+            self._lately, candidates, listed.astype(np.int32, copy=False), found.rank, found.unchecked,
         )  # fmt: skip
         return found
 
-    def verdict(self, drug: Column) -> Verdict:
-        """All that stands against a drug that the patient is not known to take."""
+    def verdict(self, drug: Column, tier: tuple[int, int] | None = None) -> Verdict:
+        """All that stands against a drug that the patient is not known to take. tier: its (rank, unchecked), where
+        `tiers` has told them of this chart already."""
         parts = self._parts(drug)
-        own = self.tiers(self._screen.candidates([drug], self._read.known), np.zeros(1, dtype=np.int64))
-        rank, unchecked = int(own.rank[0]), int(own.unchecked[0])
+        if tier is None:
+            own = self.tiers(self._screen.candidates([drug], self._read.known), np.zeros(1, dtype=np.int64))
+            tier = int(own.rank[0]), int(own.unchecked[0])
+        rank, unchecked = tier
         pairs = () if drug.code in self._read.known.local else self._against_therapy(parts)
         found = dict.fromkeys((*pairs, *self._against_patient(parts)))
         alerts = sorted(found, key=lambda alert: (-alert.rule.rank, alert.rule.id, alert.because))
@@ -229,7 +233,7 @@ class Reading:
                 if any(self._ingredient_code(one) in forbidden(rule, meant) for one in parts):
                     yield Alert(rule, self._concepts[ix].name)
         for number in self._naming(parts):
-            if self._facts.state[number] == HOLDS:
+            if number in self._holding:
                 yield Alert(self._fact_rules[number], self._because(self._fact_rules[number]))
 
     def _because(self, rule: AnyRule) -> str:
@@ -252,7 +256,7 @@ class Reading:
         number = list(self._screen.rules.measures).index(rule.measure)
         measure, days = self._screen.rules.measures[rule.measure], int(self._facts.value_days[number])
         old = "today" if days == 0 else "1 day old" if days == 1 else f"{days} days old"
-        return f"{measure.name} {self._facts.value[number]:.3g}{_plain_unit(measure.unit)}, {old}"
+        return f"{measure.name} {self._facts.value[number]:.3g}{plain_unit(measure.unit)}, {old}"
 
     def _conditions_of(self, terms: frozenset[str], days: int | None) -> list[str]:
         """Names of the chart's conditions that mean one of the terms and are new enough."""
@@ -274,8 +278,7 @@ class Reading:
             return
         labs: dict[str, int] = {}
         for number in self._naming(parts):
-            rule = self._fact_rules[number]
-            if self._facts.state[number] == UNKNOWN and isinstance(rule, LabRule):
+            if number in self._unknown and isinstance(rule := self._fact_rules[number], LabRule):
                 labs[rule.measure] = min(labs.get(rule.measure, rule.days), rule.days)
         for name, days in labs.items():
             measure = self._screen.rules.measures[name]
@@ -313,6 +316,16 @@ class Reading:
     def _ingredient_code(self, number: int) -> str:
         return self._screen.rules.pairs.ingredients[number]
 
+    @cached_property
+    def _holding(self) -> frozenset[int]:
+        """Fact rules that hold for this chart."""
+        return frozenset(np.flatnonzero(self._facts.state == HOLDS).tolist())
+
+    @cached_property
+    def _unknown(self) -> frozenset[int]:
+        """Fact rules of which nobody can tell whether they hold."""
+        return frozenset(np.flatnonzero(self._facts.state == UNKNOWN).tolist())
+
     def _naming(self, parts: Sequence[int]) -> list[int]:
         """Fact rules that name one of the ingredients."""
         arrays = self._screen.arrays
@@ -334,7 +347,7 @@ class Reading:
         return [rule for rule in self._screen.rules.duplicates if not rule.drugs]
 
 
-def _plain_unit(ucum: str) -> str:
+def plain_unit(ucum: str) -> str:
     """A UCUM unit as it is written for people, with a blank before it: "mL/min/{1.73_m2}" -> " mL/min/1.73 m²"."""
     if ucum.startswith("{"):  # {INR}: its name says it all
         return ""

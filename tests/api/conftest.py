@@ -20,10 +20,13 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+from prometheus_client import generate_latest
 from scipy import sparse
 from werkzeug.serving import make_server
 
 from api import create_app
+from api.metrics import OWN
+from api.observe import ACCESS, FAILURES
 from recommender.features import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.base import Model
 from recommender.models.linear import LinearModel
@@ -73,6 +76,31 @@ LONG_NAME = (
     "24 HR metoprolol succinate 200 MG Extended Release Oral Tablet with " + "a-name-that-goes-on".replace("-", "") * 4
 )
 EVIL_NAME = "<script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>\"'&"
+
+
+# of the tiny hospital and of the ward: ids, names of drugs and conditions, and what tests look patients up by
+PRIVATE = (
+    "PAT-", "7f3c0", "EMPTY", "LONG", "QQ47", "metformin", "simvastatin", "amoxicillin", "warfarin", "diabetes",
+    "treatment ", "condition ", "allergen ", "hacked", "Test clinician", "rxk_", "rxt_",
+)  # fmt: skip
+
+
+def tell_nothing(text: str) -> None:
+    """Fails where logs or metrics name a patient, or anything of a chart, or a credential."""
+    for line in text.splitlines():
+        found = [private for private in PRIVATE if private in line]
+        assert not found, f"{found} in {line[:300]}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def all_that_is_logged() -> Iterator[None]:
+    """Every line that any application of these tests logs in this process; scanned when all are done."""
+    lines: list[str] = []
+    for logger in (ACCESS, FAILURES):  # a filter, as a handler would take the place of the one that prints
+        logger.addFilter(lambda record: lines.append(record.getMessage()) or True)
+    yield
+    tell_nothing("\n".join(lines))
+    tell_nothing(generate_latest(OWN).decode())
 
 
 @pytest.fixture
@@ -178,6 +206,7 @@ def gunicorn_on(redis_url: str, folder: Path) -> Iterator[Server]:
     log = folder / "gunicorn.log"
     with socket.create_server(("127.0.0.1", 0)) as listening, log.open("wb") as output:
         command = [sys.executable, "-m", "gunicorn", "--workers", "1", "--threads", "4", "--no-control-socket"]
+        command += ["--worker-class", "api.worker.Worker", "--logger-class", "api.worker.Log"]
         command += ["--bind", f"fd://{listening.fileno()}", "api:create_app()"]
         process = subprocess.Popen(
             command, env=environment, cwd=ROOT, pass_fds=[listening.fileno()], stdout=output, stderr=output
@@ -203,6 +232,12 @@ def ward_server(redis_server: Any, ward: Callable[..., Snapshot], tmp_path_facto
         store.activate("ward-1")
     with gunicorn_on(url, folder) as server:
         yield server
+        with urllib.request.urlopen(f"{server.url}/metrics", timeout=60) as answer:
+            metrics = answer.read().decode()
+    said = server.log.read_text() if server.log else ""
+    assert "rxrec_requests_total" in metrics and '"event":"request"' in said
+    tell_nothing(said)  # of the whole run of the browser
+    tell_nothing(metrics)
 
 
 @contextlib.contextmanager
@@ -288,3 +323,19 @@ def tab(chromium: Browser) -> Iterator[Callable[..., Page]]:
     for context in contexts:
         context.close()
     assert not troubles
+
+
+@pytest.fixture
+def run(
+    serve: Callable[[Flask], Server], client: FlaskClient, published: Snapshot, tmp_path: Path
+) -> Callable[..., str]:
+    """`run("bash", "-euc", code)`: what an example of the documentation prints, run against the tiny hospital."""
+    server = serve(client.application)
+
+    def run(*command: str) -> str:
+        *start, code = command
+        code = code.replace("http://127.0.0.1:8000", server.url)
+        done = subprocess.run([*start, code], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path)
+        return done.stdout
+
+    return run

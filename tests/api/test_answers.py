@@ -3,24 +3,25 @@
 import dataclasses
 import math
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.answers import answer, elapsed_days, etag
+from api.answers import answer, etag
 from api.present import adding_up, age_in_words, date_in_words, quality_in_words, short_id, suggestions
 from api.words import EN, Words
 from recommender.errors import StoreCorrupt
+from recommender.formulary import Formulary
 from recommender.models.linear import LinearModel
 from recommender.models.popularity import PopularityModel
 from recommender.offer import Desk
+from recommender.offered import elapsed_days
 from recommender.safety.charts import OLDEST
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
-from recommender.snapshot import unpack_entry
 
 SCREEN, LABELS = Screen.load(), Indications.load()
 WORDS = Words()
@@ -40,8 +41,8 @@ def desk(release):
 @pytest.mark.parametrize("model", MODELS, ids=["linear", "popularity", "linear-loose"])
 def test_reasons_add_up_for_every_served_item(ward, model):
     snapshot = ward("v1", model)
-    for patient_id, packed in snapshot.packed():
-        entry = unpack_entry(packed, "v1", patient_id, len(snapshot.release.index), 0)  # as a reader gets it
+    for patient_ix, patient_id in enumerate(snapshot.patient_ids.tolist()):
+        entry = snapshot.entry(patient_ix)
         served = answer(desk(snapshot.release), entry, patient_id, 50)
         for item, shown in zip(served.items, suggestions(served, WORDS), strict=True):
             assert math.fsum(r.contribution for r in item.reasons) == pytest.approx(item.score, abs=1e-5)
@@ -85,20 +86,49 @@ def test_a_score_that_is_no_number_is_refused(ward):
         answer(desk(snapshot.release), dataclasses.replace(entry, scores=np.full_like(entry.scores, np.nan)), "x", 10)
 
 
-def test_etag_follows_what_is_answered(ward):
+def test_etag_follows_all_that_is_answered_from(ward):
     snapshot = ward("v1")
     entry = snapshot.entry(3)
-    served, at = desk(snapshot.release), datetime(2025, 1, 2, 12, tzinfo=UTC)
-    tag = etag(served, entry, 10, now=at)
-    assert tag == etag(served, snapshot.entry(3), 10, now=at)
-    older = dataclasses.replace(entry, chart=dataclasses.replace(entry.chart, age=71.0))
-    others = [etag(served, entry, 9, now=at), etag(served, snapshot.entry(4), 10, now=at)]
-    others.append(etag(served, dataclasses.replace(entry, row_weights=entry.row_weights / 2), 10, now=at))
-    others.append(etag(served, older, 10, now=at))
-    others.append(etag(served, entry, 10, now=at + timedelta(days=1)))  # its values are a day older
-    others.append(etag(Desk(snapshot.release, SCREEN, LABELS, 0.5), entry, 10, now=at))
-    others.append(etag(desk(dataclasses.replace(snapshot.release, version="v2")), entry, 10, now=at))
-    assert len({tag, *others}) == 8
+    served = desk(snapshot.release)
+    chart = dataclasses.replace(entry.chart, concept=np.array([0], np.int32), days=np.array([7], np.int32))
+    chart = dataclasses.replace(chart, value=np.array([5], np.float32))
+    charted = dataclasses.replace(entry, chart=chart)
+
+    def of_chart(**changes):
+        return dataclasses.replace(entry, chart=dataclasses.replace(chart, **changes))
+
+    def tag(at=served, of=charted, patient="P", asked=("n=10", "drug"), elapsed=0):
+        return etag(at, of, patient, asked, elapsed)
+
+    same = tag()
+    assert same == tag() == tag(of=of_chart())
+    listed = Formulary("f1")
+    others = [
+        tag(at=Desk(snapshot.release, SCREEN, LABELS, 0.5)),
+        tag(at=Desk(snapshot.release, SCREEN, LABELS, formulary=lambda: listed)),
+        tag(at=Desk(snapshot.release, SCREEN, LABELS, formulary_first=True)),
+        tag(at=Desk(snapshot.release, dataclasses.replace(SCREEN, rules=other_rules()), LABELS)),
+        tag(at=desk(dataclasses.replace(snapshot.release, version="v2"))),
+        tag(patient="Q"),  # two patients may have the same entry, and each answer names its own
+        tag(asked=("n=9", "drug")),
+        tag(asked=("n=10",)),
+        tag(elapsed=1),  # its values are a day older
+        tag(of=snapshot.entry(4)),
+        tag(of=dataclasses.replace(charted, scores=charted.scores * 2)),
+        tag(of=dataclasses.replace(charted, columns=charted.columns[::-1])),
+        tag(of=dataclasses.replace(charted, row_weights=charted.row_weights / 2)),
+        tag(of=dataclasses.replace(charted, row_columns=charted.row_columns[:-1])),
+        tag(of=of_chart(age=71.0)),
+        tag(of=of_chart(sex="F")),
+        tag(of=of_chart(days=np.array([8], np.int32))),
+        tag(of=of_chart(value=np.array([6], np.float32))),
+        tag(of=of_chart(concept=np.array([1], np.int32))),
+    ]
+    assert len({same, *others}) == 1 + len(others)
+
+
+def other_rules():
+    return dataclasses.replace(SCREEN.rules, version="other")
 
 
 def test_days_since_the_charts_were_read_and_long_ago_where_nobody_knows(ward):
@@ -149,8 +179,7 @@ CHANCES = {"depth": 2, "days": 30, "curve": {"scores": [0.0, 0.5], "probabilitie
 
 def test_the_first_therapies_have_a_probability_and_no_other_has(ward):
     release = dataclasses.replace(ward("v1").release, manifest={**ward("v1").release.manifest, "chances": CHANCES})
-    patient_id, packed = next(iter(ward("v1").packed(np.array([5]))))
-    entry = unpack_entry(packed, "v1", patient_id, len(release.index), 0)
+    patient_id, entry = ward("v1").patient_ids[5], ward("v1").entry(5)
     served = answer(desk(release), entry, patient_id, 10)
     # the curve is a straight line of slope 1 up to 0.5
     assert [item.probability for item in served.items[:2]] == [

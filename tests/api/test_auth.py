@@ -9,8 +9,9 @@ import orjson
 import pytest
 
 from api import create_app
-from api.auth import guard
+from api.auth import guard, tokens
 from api.auth.rules import RULES
+from api.serving import NOBODY
 from recommender.access import ROLES, KeyFile
 from recommender.settings import Settings
 from tests.api import auth
@@ -132,6 +133,41 @@ def test_a_bad_credential_opens_no_route(locked, bad):
             assert response.status_code == 401, (endpoint, role)
             assert response.headers["WWW-Authenticate"] == "Bearer"
             assert b"PAT-2" not in response.data and (len(response.data) < 600 or not path.startswith("/v1/"))
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_an_expired_and_a_revoked_key_open_no_route(locked, locked_settings, role):
+    file = KeyFile(locked_settings.workdir / "keys.json")
+    revoked, of_revoked = file.make("revoked", role, 30)
+    file.revoke(revoked.id)
+    _, of_expired = file.make("expired", role, 30)
+    told = orjson.loads(file.file.read_bytes())
+    told["keys"][-1]["expires"] = "2020-01-01T00:00:00+00:00"
+    file.file.write_bytes(orjson.dumps(told))
+    for endpoint, method, path in ROUTES:
+        if not RULES[endpoint].anyone:
+            for key in (of_revoked, of_expired):
+                assert asked(locked, method, path, auth.bearer(key)).status_code == 401, endpoint
+
+
+def test_no_other_method_goes_round_the_guard(locked):
+    """HEAD runs a route, OPTIONS none; what is no route's method is answered before any."""
+    for endpoint, _, path in ROUTES:
+        if not RULES[endpoint].anyone:
+            statuses = {method: asked(locked, method, path, {}).status_code for method in ("HEAD", "PUT", "X-NEW")}
+            assert set(statuses.values()) <= {401, 405}, (endpoint, statuses)
+            with locked.open(path, method="OPTIONS", base_url=auth.BASE) as answer:
+                assert not answer.data, endpoint
+
+
+def test_a_replayed_token_opens_no_service(locked):
+    services = [path for _, method, path in ROUTES if method == "POST" and path.startswith("/cds-services")]
+    assert len(services) >= 3
+    for path in services:
+        token = auth.bearer(auth.of_ehr(path))
+        assert asked(locked, "POST", path, token).status_code not in (401, 403)
+        for again in services:
+            assert asked(locked, "POST", again, token).status_code == 401
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -314,6 +350,41 @@ def test_a_patient_outside_the_panel_is_answered_like_one_whom_nobody_knows(lock
     assert locked.post("/v1/feedback", json=event, headers=headers).status_code == 404
     undo = {**event, "event_id": "e2", "outcome": "undone", "undoes": "e1"}
     assert locked.post("/v1/feedback", json=undo, headers=headers).status_code == 404
+
+
+def test_the_data_of_a_patient_outside_the_panel_are_not_even_looked_for(locked, locked_settings, store, monkeypatch):
+    """So that the time of the answer tells as little as its words whether there is such a patient."""
+    looked_for = []
+    reads = type(store)
+    entry, current = reads.entry, reads.current_entry
+    monkeypatch.setattr(reads, "entry", lambda *told: looked_for.append(told[2]) or entry(*told))
+    monkeypatch.setattr(reads, "current_entry", lambda *told: looked_for.append(told[2]) or current(*told))
+    _, key = KeyFile(locked_settings.workdir / "keys.json").make("ward 3", "clinician", 30, ["PAT-1"])
+    headers = auth.bearer(key)
+    for patient_id in ("PAT-2", "NOBODY"):
+        assert asked(locked, "GET", f"/v1/patients/{patient_id}/recommendations", headers).status_code == 404
+    assert len(looked_for) >= 2
+    locked.post("/v1/recommendations/batch", json={"patient_ids": ["PAT-1", "PAT-2", "NOBODY"]}, headers=headers)
+    assert len(set(looked_for)) == 2 and set(looked_for) - {"PAT-1"} == {NOBODY}
+
+
+@pytest.mark.parametrize("algorithm", ["RS384", "ES384"])
+def test_a_token_of_an_unknown_issuer_is_checked_as_one_of_a_known_one(locked, monkeypatch, algorithm):
+    """A signature is checked with a key of the same kind, so the time tells nobody whom we believe."""
+    checked = []
+    decode = tokens.jwt.decode
+
+    def noting(token, key=None, *args, **more):
+        if key is not None:
+            checked.append((type(key).__name__, more["algorithms"]))
+        return decode(token, key, *args, **more) if key is not None else decode(token, *args, **more)
+
+    monkeypatch.setattr(tokens.jwt, "decode", noting)
+    key, kid = (auth.RSA_KEY, "rsa") if algorithm == "RS384" else (auth.EC_KEY, "ec")
+    for changes in ({"aud": "https://elsewhere"}, {"iss": "nobody", "sub": "nobody"}):
+        form = auth.assertion(key=key, alg=algorithm, kid=kid, **changes)
+        assert locked.post("/oauth/token", data=form, base_url=auth.BASE).status_code == 401
+    assert len(checked) == 2 and checked[0] == checked[1] and checked[0][1] == [algorithm]
 
 
 def test_an_unknown_key_takes_as_long_as_a_wrong_one(locked, keys):

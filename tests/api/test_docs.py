@@ -2,43 +2,24 @@
 
 import json
 import re
-import subprocess
 import sys
-from pathlib import Path
-
-import pytest
 
 from api.errors import INTERNAL, KINDS
+from tests.api.documented import DOCS, blocks
 
-TEXT = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
-
-
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.S)
-
-
-@pytest.fixture
-def run(serve, client, published):
-    server = serve(client.application)
-
-    def run(*command):
-        *start, code = command
-        code = code.replace("http://127.0.0.1:8000", server.url)
-        return subprocess.run([*start, code], capture_output=True, text=True, check=True, timeout=60).stdout
-
-    return run
+TEXT = (DOCS / "api.md").read_text()
 
 
 def test_examples(run):
-    one, again = blocks("bash")
+    one, again = blocks(TEXT, "bash")
     answer = json.loads(run("bash", "-euc", one))
-    (written,) = blocks("json")
+    (written,) = blocks(TEXT, "json")
     written = json.loads(written)
     # these three follow every edit of the rules
     written["safety"] |= {name: answer["safety"][name] for name in ("statement", "rules", "rules_version")}
     assert written == json.loads(json.dumps(answer), parse_float=lambda number: round(float(number), 6))
     assert run("bash", "-euc", again) == "304\n"
-    (python,) = blocks("python")
+    (python,) = blocks(TEXT, "python")
     printed = run(sys.executable, "-c", python)
     assert printed.startswith("Checked against ")
     assert re.search("^   (serious|caution) with simvastatin - ", printed, re.M)

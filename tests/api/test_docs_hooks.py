@@ -2,38 +2,19 @@
 
 import json
 import re
-import subprocess
 import sys
-from pathlib import Path
-
-import pytest
 
 from api.cds_hooks import SERVICES
 from api.cds_reading import PREFETCH
 from recommender.feedback import FeedbackLog
 from tests.api.cds import whole
+from tests.api.documented import DOCS, blocks
 
-TEXT = (Path(__file__).parents[2] / "docs" / "cds-hooks.md").read_text()
-
-
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.S)
-
-
-@pytest.fixture
-def run(serve, client, published):
-    server = serve(client.application)
-
-    def run(*command):
-        *start, code = command
-        code = code.replace("http://127.0.0.1:8000", server.url)
-        return subprocess.run([*start, code], capture_output=True, text=True, check=True, timeout=60).stdout
-
-    return run
+TEXT = (DOCS / "cds-hooks.md").read_text()
 
 
 def test_examples_in_curl(run):
-    discovery, call = blocks("bash")
+    discovery, call = blocks(TEXT, "bash")
     assert len(whole(json.loads(run("bash", "-euc", discovery)), "discovery")["services"]) == 3
     answer = whole(json.loads(run("bash", "-euc", call)))
     (card,) = answer["cards"]
@@ -41,12 +22,12 @@ def test_examples_in_curl(run):
     card["source"]["label"] = re.sub(
         r"rules \w+, reviewed up to [\d-]+", "rules (version), reviewed up to (date)", card["source"]["label"]
     )
-    (written,) = blocks("json")
+    (written,) = blocks(TEXT, "json")
     assert json.loads(written) == answer
 
 
 def test_example_in_python(run, settings):
-    (python,) = blocks("python")
+    (python,) = blocks(TEXT, "python")
     printed = run(sys.executable, "-c", python)
     assert printed.startswith("critical amoxicillin: contraindicated.")
     assert "{'stored': 1, 'already': 0, 'unknown': []}" in printed
@@ -70,7 +51,7 @@ def test_a_uuid_is_as_long_as_the_page_says(client, published):
 
 # --- docs/api.md -----------------------------------------------------------------------------------------------------
 
-API = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+API = (DOCS / "api.md").read_text()
 
 
 def test_examples_of_charts_and_batches(run):

@@ -1,6 +1,8 @@
 """Health, errors, request ids, headers and logs: what everyone but the clinician sees."""
 
 import re
+import threading
+import time
 
 import orjson
 import pytest
@@ -8,6 +10,7 @@ import redis
 from flask import abort
 
 from api import create_app
+from recommender.offer import Desk
 
 ROUTE = "/v1/patients/PAT-2/recommendations"
 
@@ -43,6 +46,48 @@ def test_live_asks_no_store(settings):
 
 def test_ready(client, published):
     assert client.get("/health/ready").json == {"status": "ready", "version": "v1"}
+
+
+def test_not_ready_before_all_is_compiled(client, published, monkeypatch):
+    """What `create_app` begins when gunicorn starts it; clinicians who come before are answered, and wait."""
+    serving = client.application.extensions["rxrec"]
+    go_on, warm = threading.Event(), Desk.warm
+    monkeypatch.setattr(Desk, "warm", lambda desk: go_on.wait(10) and warm(desk))
+    serving.warm()
+    early = client.get("/health/ready")
+    assert (early.status_code, early.json["type"]) == (503, "/problems/getting-ready")
+    assert early.headers["Retry-After"] and client.get("/health/live").status_code == 200
+    assert client.get("/v1/patients/PAT-2/recommendations").status_code == 200
+    go_on.set()
+    assert comes(lambda: client.get("/health/ready").status_code == 200)
+
+
+def test_ready_once_a_store_that_was_empty_at_the_start_has_a_version(client, store, tiny_snapshot, with_manifest):
+    serving = client.application.extensions["rxrec"]
+    serving.warm()
+    assert client.get("/health/ready").json["type"] == "/problems/nothing-published"
+    store.publish(with_manifest(tiny_snapshot("v1")))
+    store.activate("v1")
+    assert comes(lambda: client.get("/health/ready").status_code == 200)
+
+
+def test_a_fault_while_getting_ready_does_not_hide_the_process_for_ever(client, published, monkeypatch):
+    def broken(_):
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr(Desk, "warm", broken)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    client.application.extensions["rxrec"].warm()
+    assert comes(lambda: client.get("/health/ready").status_code == 200)
+
+
+def comes(true):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if true():
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def test_not_ready_says_which_problem(client):
@@ -94,7 +139,7 @@ def test_access_log_has_templates_and_no_patient(client, published, capsys):
     client.open("/", method="NOBODY-QQ47")
     captured = capsys.readouterr()
     assert [(line["method"], line["route"], line["status"]) for line in lines(captured)] == [
-        ("GET", "/v1/patients/<path:patient_id>/recommendations", 200),
+        ("GET", "/v1/patients/<path:patient_id>/recommendations", 400),
         ("GET", "/v1/patients/<path:patient_id>/recommendations", 404),
         ("GET", "(no route)", 404),
         ("GET", "(no route)", 404),

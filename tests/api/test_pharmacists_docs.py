@@ -3,39 +3,19 @@
 import csv
 import json
 import re
-import subprocess
 import sys
-from pathlib import Path
-
-import pytest
 
 from api.types import MOST_DRUGS, TreatmentQuery
 from recommender.formulary import Formulary
 from recommender.vocabulary import DrugVocabulary
+from tests.api.documented import DOCS, blocks
 
-TEXT = (Path(__file__).parents[2] / "docs" / "pharmacists.md").read_text()
-
-
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.S)
-
-
-@pytest.fixture
-def run(serve, client, published, tmp_path):
-    server = serve(client.application)
-
-    def run(*command):
-        *start, code = command
-        code = code.replace("http://127.0.0.1:8000", server.url)
-        done = subprocess.run([*start, code], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path)
-        return done.stdout
-
-    return run
+TEXT = (DOCS / "pharmacists.md").read_text()
 
 
 def test_the_check(run):
-    found = json.loads(run("bash", "-euc", blocks("bash")[0]))
-    (written,) = map(json.loads, blocks("json"))
+    found = json.loads(run("bash", "-euc", blocks(TEXT, "bash")[0]))
+    (written,) = map(json.loads, blocks(TEXT, "json"))
     shown = written.pop("findings")
     # the version changes with every rule: the page shows one that was
     version = written["rules"].pop("version")
@@ -46,7 +26,7 @@ def test_the_check(run):
     assert [one["guesses"][0]["name"] for one in found["not_checked"]] == ["clarithromycin"]
     assert str(MOST_DRUGS) in TEXT
 
-    (python,) = blocks("python")
+    (python,) = blocks(TEXT, "python")
     printed = run(sys.executable, "-c", python)
     assert "3 of 4 drugs checked" in printed
     assert "serious warfarin + ibuprofen - Avoid" in printed
@@ -54,7 +34,7 @@ def test_the_check(run):
 
 
 def test_the_other_examples(run, tmp_path):
-    _, find, export, one_drug, fhir = blocks("bash")
+    _, find, export, one_drug, fhir = blocks(TEXT, "bash")
     assert json.loads(run("bash", "-euc", find))["items"][0]["name"] == "metformin"
     assert run("bash", "-euc", export) == "304\n"
     with (tmp_path / "treatments.csv").open(newline="") as file:
@@ -66,7 +46,7 @@ def test_the_other_examples(run, tmp_path):
 
 
 def test_the_formulary(tmp_path):
-    (text,) = blocks("csv")
+    (text,) = blocks(TEXT, "csv")
     (tmp_path / "formulary.csv").write_text(text)
     formulary = Formulary.load(tmp_path / "formulary.csv", DrugVocabulary.load())
     assert not formulary.unknown

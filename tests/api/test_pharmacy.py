@@ -257,6 +257,8 @@ def test_alternatives(client, formulary, tenfold):
     ]
     assert "no statement" in body["statement"]
     assert client.get("/v1/treatments/rxnorm:5487+29046/alternatives").json["items"]
+    alone = client.get("/v1/treatments/rxnorm:6809/alternatives").json
+    assert (alone["items"], alone["statement"]) == ([], "No other drug of its class is known.")
 
 
 def test_co_prescribed(client, tenfold):

@@ -97,6 +97,16 @@ def test_kinds_can_be_asked_for(ask, kinds):
         assert [item["code"] for item in body["items"]] == every[:20]
 
 
+@pytest.mark.parametrize("name", ["excludes", "N", "limit", "kind[]"])
+def test_an_option_that_nobody_knows_is_refused_not_ignored(client, published, name):
+    response = client.get(ROUTE, query_string={name: "rxnorm:36567"})
+    assert (response.status_code, problem(response)["parameter"]) == (400, "query")
+    assert response.json["detail"] == "the query may hold n, kind, class, route, exclude, explain only"
+    assert name not in response.json["detail"].split()
+    chart = client.post("/v1/recommendations", query_string={name: "1"}, json={"conditions": []})
+    assert chart.status_code == 400
+
+
 @pytest.mark.parametrize("kind", ["device", "drug,device", "Drug", "drug procedure", "\0"])
 def test_unknown_kinds_are_told_the_known_ones(client, published, kind):
     response = client.get(ROUTE, query_string={"kind": kind})

@@ -7,8 +7,10 @@ import pytest
 
 from api import create_app
 from api.auth import guard, signin
+from api.auth.rules import RULES
 from recommender.access import KeyFile, Shared
 from tests.api import auth
+from tests.api.test_auth import ROUTES
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
 HTML = {"Accept": "text/html"}
@@ -113,6 +115,17 @@ def test_a_form_of_another_site_signs_nobody_in_and_does_nothing(browser, keys):
     assert browser.post("/patient", data={"patient_id": "PAT-2"}, **older).status_code == 303
     with_token = {"patient_id": "PAT-2", "token": token(browser)}
     assert browser.post("/patient", data=with_token, **older).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
+def test_no_route_that_changes_something_takes_a_session_from_elsewhere(browser, keys, site):
+    sign_in(browser, keys["clinician"])
+    posts = [(endpoint, path) for endpoint, method, path in ROUTES if method not in ("GET", "HEAD")]
+    assert len(posts) > 10
+    for endpoint, path in posts:
+        if not RULES[endpoint].anyone:
+            answer = browser.post(path, base_url=auth.BASE, json={}, headers={"Sec-Fetch-Site": site, **HTML})
+            assert answer.status_code in (401, 303), endpoint
 
 
 def test_signed_out_is_out_also_for_who_kept_the_cookie(app, browser, keys):

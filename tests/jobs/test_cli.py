@@ -19,6 +19,10 @@ TREATMENTS = "patient_id,code,name,start\n" + "".join(
 )
 
 
+ENDS = ("html", "json")
+TABLES = ("conditions", "duplicates", "interactions", "not_on_formulary")
+
+
 @pytest.fixture
 def export(tmp_path: Path) -> Path:
     folder = tmp_path / "export"
@@ -70,8 +74,9 @@ class TestNightly:
     def test_the_run_is_kept_for_its_owner_only(self, rxrec, export):
         run = Path(json.loads(rxrec("--json", *nightly(export)).stdout)["run"])
         assert {f.relative_to(run).as_posix() for f in run.rglob("*") if f.is_file()} == {
-            "card/card.html",
-            "card/card.json",
+            *(f"reports/{name}/{name}.{end}" for name in ("card", "quality", "pharmacy", "history") for end in ENDS),
+            "reports/quality/rules.csv",
+            *(f"reports/pharmacy/{name}.csv" for name in TABLES),
             "gate.json",
             "ingest.json",
             "run.json",

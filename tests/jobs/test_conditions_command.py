@@ -52,9 +52,10 @@ def test_from_an_export_to_the_page(rxrec, settings, tmp_path):
     for place in told_of[:3]:
         address = f"/v1/patients/{ids[place]}/recommendations"
         assert other.get(address).json == client.get(address).json
-        lists = (page.partition('id="list"')[2] for page in (shown[place], plain[place]))
-        asked_, plain_ = (re.sub(r"[0-9a-f]{16,32}", "", one) for one in lists)  # without the marks of the forms
-        assert asked_ == plain_
+        lists = [
+            re.sub(r"[0-9a-f]{16,32}", "", page.partition('id="list"')[2]) for page in (shown[place], plain[place])
+        ]
+        assert lists[0] == lists[1]  # but for the marks of the two forms
 
     # a model that cannot be read takes no list away
     for file in (settings.workdir / "review" / "conditions").glob("*/state.npz"):

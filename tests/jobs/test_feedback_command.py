@@ -141,7 +141,7 @@ class TestNight:
         environment = {"REDIS_URL": settings.redis_url, "RXREC_WORKDIR": str(settings.workdir)}
 
         def run(*words):
-            words = ["--json", "nightly", "--input", str(sample), "--model", "directed", *words]
+            words = ["--json", "nightly", "--input", str(sample), "--reports", "none", "--model", "directed", *words]
             return CliRunner().invoke(main, words, env=environment, catch_exceptions=False)
 
         return run

@@ -31,7 +31,7 @@ def night(settings, export):
     environment = {"REDIS_URL": settings.redis_url, "RXREC_WORKDIR": str(settings.workdir)}
 
     def run(*words):
-        words = ["--json", "nightly", "--input", str(export), *words]
+        words = ["--json", "nightly", "--input", str(export), "--reports", "none", *words]
         result = CliRunner().invoke(main, words, env=environment, catch_exceptions=False)
         with open_store(settings) as store:
             return result.exit_code, json.loads(result.stdout), store.release(store.current())

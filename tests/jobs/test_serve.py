@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from jobs.__main__ import main
 from recommender.access import KeyFile
 from recommender.audit import AuditLog
 from recommender.settings import Settings
@@ -108,22 +110,34 @@ def test_before_anything_is_published_it_runs_and_says_so(tmp_path):
     assert server.returncode == 0
 
 
+@pytest.fixture
+def refused(tmp_path, monkeypatch):
+    """`refused("--host", "::")`: why the command starts no server. In this process: there is no other to see."""
+
+    def no_server(*_, **__):
+        pytest.fail("it started a server")
+
+    def run(*words):
+        with monkeypatch.context() as patch:
+            patch.delenv("REDIS_URL", raising=False)
+            patch.setattr(subprocess, "Popen", no_server)
+            result = CliRunner().invoke(main, ["--json", "--workdir", str(tmp_path), "serve", *words])
+        assert result.exit_code == 1, result.output
+        return json.loads(result.stdout)["message"]
+
+    return run
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
-def test_it_listens_on_loopback_only(tmp_path, host):
-    with start(tmp_path, "--host", host) as server:
-        out, _ = server.communicate(timeout=30)
-    assert server.returncode == 1
-    assert "not a loopback address" in json.loads(out)["message"]
+def test_it_listens_on_loopback_only(refused, host):
+    assert "not a loopback address" in refused("--host", host)
 
 
-def test_beyond_loopback_it_wants_sign_in_a_key_that_lives_and_tls(tmp_path, monkeypatch):
+def test_beyond_loopback_it_wants_sign_in_a_key_that_lives_and_tls(tmp_path, monkeypatch, refused):
     def refusal(**environment):
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        with start(tmp_path, "--host", "0.0.0.0") as server:
-            out, _ = server.communicate(timeout=30)
-        assert server.returncode == 1
-        return json.loads(out)["message"]
+        return refused("--host", "0.0.0.0")
 
     assert "not a loopback address" in refusal(RXREC_AUTH="off")
     assert "no key that lives" in refusal(RXREC_AUTH="on")

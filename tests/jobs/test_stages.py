@@ -22,12 +22,14 @@ from jobs.stages import Events, Form, Run
 from recommender import run_files
 from recommender.errors import EngineError
 from recommender.features import PatientMatrix
+from recommender.packing import Words
 from recommender.records import SCHEMA, Records
-from recommender.snapshot import Snapshot
+from recommender.sealing import Place, Seal
+from recommender.snapshot import Named, Snapshot
 from recommender.store import Store, open_store
 
 STAGES = ["read", "matrix", "evaluate", "fit and score", "publish"]
-TEXT = Form(lambda value, folder: (folder / "value").write_text(value), lambda folder: (folder / "value").read_text())
+TEXT = Form(lambda value, place: place.write("value", value.encode()), lambda place: place.read("value").decode())
 
 
 # --- one stage after another ------------------------------------------------------------------------------------------
@@ -134,29 +136,37 @@ def test_events_that_cannot_be_written(tmp_path):
 # --- the values as files ----------------------------------------------------------------------------------------------
 
 
-def test_records_come_back(tiny_records: Records, tmp_path: Path):
-    run_files.save_records(tiny_records, tmp_path)
-    back = run_files.load_records(tmp_path)
+@pytest.fixture(params=["in clear", "sealed"])
+def place(tmp_path: Path, request) -> Place:
+    return Place(tmp_path, Seal(tmp_path, 1, lambda _: b"k" * 32) if request.param == "sealed" else None)
+
+
+def test_records_come_back(tiny_records: Records, place: Place):
+    run_files.save_records(tiny_records, place)
+    back = run_files.load_records(place)
     for name in SCHEMA:
         assert getattr(back, name).equals(getattr(tiny_records, name))
     assert back.log.as_dict() == tiny_records.log.as_dict()
     back.log.check()
 
 
-def test_a_matrix_comes_back(tiny_matrix: PatientMatrix, tmp_path: Path):
-    run_files.save_matrix(tiny_matrix, tmp_path)
-    back = run_files.load_matrix(tmp_path)
+def test_a_matrix_comes_back(tiny_matrix: PatientMatrix, place: Place):
+    run_files.save_matrix(tiny_matrix, place)
+    back = run_files.load_matrix(place)
     assert (back.rows != tiny_matrix.rows).nnz == 0
     assert back.rows.shape == tiny_matrix.rows.shape
     assert back.index.as_dict() == tiny_matrix.index.as_dict()
     assert back.patient_ids.tolist() == tiny_matrix.patient_ids.tolist()
 
 
-def test_a_snapshot_comes_back_to_the_byte(tiny_snapshot, tmp_path: Path):
+def test_a_snapshot_comes_back_to_the_byte(tiny_snapshot, place: Place):
     snapshot: Snapshot = tiny_snapshot("v1")
-    run_files.save_snapshot(snapshot, tmp_path)
-    back = run_files.load_snapshot("v1", tmp_path)
-    assert list(back.packed()) == list(snapshot.packed())
+    run_files.save_snapshot(snapshot, place)
+    back = run_files.load_snapshot("v1", place)
+    ids = [patient_id.encode().rjust(16) for patient_id in snapshot.patient_ids]
+    named = Named(np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(-1, 16), Words.of(ids))
+    packed, again = (one.pack(np.arange(len(ids)), named) for one in (snapshot, back))
+    assert packed.data.tobytes() == again.data.tobytes() and np.array_equal(packed.ptr, again.ptr)
     assert np.array_equal(back.release.model.score(back.rows), snapshot.release.model.score(snapshot.rows))
 
 
@@ -171,7 +181,10 @@ def sample(tmp_path_factory) -> Path:
 
 
 def words_of(sample: Path, workdir: Path) -> list[str]:
-    return ["nightly", "--input", str(sample), "--gate", "off", "--resume", "--events", str(workdir / "events.jsonl")]
+    return [
+        *("nightly", "--input", str(sample), "--gate", "off", "--resume"),
+        *("--events", str(workdir / "events.jsonl"), "--reports", "none"),
+    ]
 
 
 def told(workdir: Path) -> list[dict]:
@@ -236,11 +249,51 @@ def test_an_export_that_changed_is_read_anew(settings, sample, tmp_path):
     }
 
 
+@pytest.mark.parametrize("killed", ["", pytest.param("publish", marks=pytest.mark.slow)])
+def test_a_night_that_updates_rewrites_who_changed(settings, sample, tmp_path, killed):
+    export = shutil.copytree(sample, tmp_path / "export")
+    environment = {"REDIS_URL": settings.redis_url, "RXREC_WORKDIR": str(tmp_path)}
+    words = words_of(export, tmp_path)
+    first = json.loads(CliRunner().invoke(main, ["--json", *words], env=environment).stdout)
+    header, *rows = (export / "conditions.csv").read_text().splitlines(keepends=True)
+    patient = header.split(",").index("PATIENT")
+    who = rows[0].split(",")[patient]
+    diabetes = next(row for row in rows if ",44054006," in row and row.split(",")[patient] != who).split(",")
+    diabetes[patient] = who
+    (export / "conditions-2026-11-25.csv").write_text(header + ",".join(diabetes))
+    header, *people = (export / "patients.csv").read_text().splitlines(keepends=True)
+    (export / "patients.csv").write_text("".join([header, *people[:-1]]))
+    if killed:
+        command = [sys.executable, "-m", "jobs", *words, "--update"]
+        run = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        before, begun = len(told(tmp_path)), {"event": "stage", "stage": killed, "state": "begun"}
+        while run.poll() is None and not any(begun.items() <= line.items() for line in told(tmp_path)[before:]):
+            time.sleep(0.002)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    result = CliRunner().invoke(main, ["--json", *words, "--update"], env=environment, catch_exceptions=False)
+    second = json.loads(result.stdout)
+    update = second["update"]
+    assert (update["base"], update["changed"], update["new"], update["gone"]) == (first["version"], 1, 0, 1)
+    assert "fit and score" not in second["seconds"] and second["quality"] == first["quality"]
+    with open_store(settings) as store:
+        release = store.release(store.current())
+        chart = store.entry(release, who).chart
+        assert "snomed:44054006" in {release.known.concepts[ix].code for ix in chart.concept}
+        assert len(dict(store.entries(release))) == 399
+    assert CliRunner().invoke(main, ["rollback"], env=environment).exit_code == 0
+    # another question: a whole night, and it says why
+    other = CliRunner().invoke(main, [*words, "--update", "--kind", "drug"], env=environment, catch_exceptions=False)
+    assert "a whole night, because it was made with another kinds" in other.stderr
+
+
 @pytest.mark.slow
 def test_yesterdays_run_and_todays_changes_give_the_lists_of_a_full_run(settings, sample, tmp_path):
     """A file changed, a file of a day added, patients gone: what was kept of the night before changes no list."""
     export = shutil.copytree(sample, tmp_path / "export")
-    up = {"REDIS_URL": settings.redis_url}
+    up = {"REDIS_URL": settings.redis_url, "RXREC_SECRET": str(settings.secret_file)}
 
     def night(workdir: Path) -> dict[str, tuple[bytes, bytes]]:
         words = ["--json", "--workdir", str(workdir), "nightly", "--input", str(export), "--gate", "off"]

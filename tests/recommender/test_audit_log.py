@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 
@@ -232,6 +233,90 @@ def test_eight_writers_at_once_make_one_chain(tmp_path, log):
     assert all(process.returncode == 0 for process in processes)
     assert sorted(patients(log)) == sorted(said) and len(said) == 320
     assert log.verify().torn == 0
+
+
+# --- threads of one process write together ----------------------------------------------------------------------------
+
+
+def at_once(log, names, while_first_syncs, sync=os.fdatasync):
+    """Append each name in a thread of its own: the first holds the disk until all others wait. What each raised."""
+    waits, go_on, raised, syncs = threading.Event(), threading.Event(), {}, []
+
+    def slow(handle):
+        syncs.append(handle)
+        if len(syncs) == 1:
+            waits.set()
+            go_on.wait(10)
+        return sync(handle)
+
+    def append(name):
+        try:
+            log.append([event(name)])
+        except BaseException as error:  # noqa: BLE001  (Ctrl-C is one of those that are tried)
+            raised[name] = error
+
+    while_first_syncs(slow)
+    threads = [threading.Thread(target=append, args=(name,)) for name in names]
+    threads[0].start()
+    assert waits.wait(10)
+    for thread in threads[1:]:
+        thread.start()
+    deadline = time.monotonic() + 10
+    while len(log._queue) < len(names) - 1 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    return raised, len(syncs)
+
+
+def test_threads_that_wait_share_one_sync_and_keep_one_chain(log, monkeypatch):
+    names = [f"T{number}" for number in range(9)]
+    raised, syncs = at_once(log, names, lambda slow: monkeypatch.setattr(os, "fdatasync", slow))
+    assert raised == {} and syncs == 2  # the first, then the eight that waited for it together
+    assert sorted(patients(log)) == names and patients(log)[0] == "T0"
+    assert again(log).verify().lines == 9
+
+
+def test_when_the_shared_sync_fails_nobodys_line_counts_as_written(log, monkeypatch):
+    calls = []
+
+    def full_from_the_second(handle):
+        calls.append(handle)
+        if len(calls) > 1:
+            raise OSError(28, "No space left on device")
+
+    names = [f"T{number}" for number in range(5)]
+    patch = lambda slow: monkeypatch.setattr(os, "fdatasync", slow)  # noqa: E731
+    raised, _ = at_once(log, names, patch, full_from_the_second)
+    assert sorted(raised) == names[1:]
+    assert all(isinstance(error, AuditUnavailable) and "No space left" in str(error) for error in raised.values())
+    monkeypatch.undo()
+    log.append([event("after")])
+    again(log).verify()
+
+
+def test_a_thread_that_is_ended_while_it_writes_for_others_tells_them(log, monkeypatch):
+    calls = []
+
+    def ended_in_the_second(handle):
+        calls.append(handle)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    patch = lambda slow: monkeypatch.setattr(os, "fdatasync", slow)  # noqa: E731
+    raised, _ = at_once(log, ["T0", "T1", "T2"], patch, ended_in_the_second)
+    assert sorted(type(error).__name__ for error in raised.values()) == ["AuditUnavailable", "KeyboardInterrupt"]
+    monkeypatch.undo()
+    log.append([event("after")])
+    again(log).verify()
+
+
+def test_what_cannot_be_written_as_json_fails_alone(log):
+    with pytest.raises(TypeError):
+        log.append([{"patient": "\ud800"}])
+    log.append([event("A")])
+    assert patients(log) == ["A"] and again(log).verify().lines == 1
 
 
 def test_a_full_disk_refuses_and_leaves_no_gap(log):

@@ -157,7 +157,8 @@ def write_many(folder, writer, count):
 
 class TestManyAtOnce:
     def test_eight_processes_lose_nothing(self, log, tmp_path):
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")  # eight processes, which one has imported everything for
+        context.set_forkserver_preload(["pytest", "recommender.feedback.log", "recommender.settings"])
         writers = [context.Process(target=write_many, args=(str(tmp_path), n, 40)) for n in range(8)]
         for writer in writers:
             writer.start()

@@ -17,6 +17,7 @@ from recommender.errors import EngineError, InputError
 from recommender.loaders import fhir_kept, load, shelf
 from recommender.loaders.shelf import Shelf
 from recommender.records import SCHEMA, Records
+from recommender.sealing import Seal
 
 PATIENTS = "patient_id,birth_date,sex\n" + "".join(f"P{n},19{n}0-01-01,F\n" for n in range(1, 5))
 HEADER = "patient_id,code,name,start,stop,kind\n"
@@ -332,3 +333,25 @@ def test_a_run_that_was_killed_is_taken_up_where_it_was(bulk, tmp_path, anew):
     load_twice(bulk, tmp_path / "cache")
     files = {path.name for path in bulk.glob("*.ndjson")}
     assert set(anew) < files  # what was read before the end is not read again, in no fixed order
+
+
+def test_what_is_kept_can_be_encrypted(export, tmp_path, anew):
+    """A second run reads nothing anew, nobody reads a name in it, and with another secret the files are read anew."""
+    cache, seal = tmp_path / "cache", Seal(tmp_path, 1, lambda _: b"k" * 32)
+    load("csv", export, vocabulary=None, cache=cache)  # what lay there in clear goes
+    first = load("csv", export, vocabulary=None, cache=cache, seal=seal)
+    held = b"".join(path.read_bytes() for path in cache.rglob("*") if path.is_file())
+    assert entries(cache) == [".arrows", ".arrows", ".json", ".json"]
+    assert held.count(b"RXSEAL01") == 4 and b"aspirin" not in held and b"treatments" not in held
+    anew.clear()
+    second = load("csv", export, vocabulary=None, cache=cache, seal=seal)
+    assert anew == []
+    same(first, second)
+    same(load("csv", export, vocabulary=None), second)
+    (entry,) = list(cache.rglob("*.arrows"))[:1]
+    entry.write_bytes(entry.read_bytes()[:-1])
+    load("csv", export, vocabulary=None, cache=cache, seal=seal)
+    assert len(anew) == 1
+    anew.clear()
+    same(first, load("csv", export, vocabulary=None, cache=cache, seal=Seal(tmp_path, 1, lambda _: b"z" * 32)))
+    assert len(anew) == 2

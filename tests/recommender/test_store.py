@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recommender import store as store_module
+from recommender import store_index
+from recommender.access.secret import SiteSecret
 from recommender.errors import (
     EngineError,
     NothingPublished,
@@ -178,7 +179,7 @@ class StoreContract:
             assert publisher.stdout.readline() == b"halfway\n"
             assert "rxrec:v2:p:0" in keys(store)
             with monkeypatch.context() as patch, pytest.raises(StoreUnavailable, match="another run is publishing"):
-                patch.setattr(store_module, "PATIENCE_SECONDS", 0)
+                patch.setattr(store_index, "PATIENCE_SECONDS", 0)
                 store.publish(tiny_snapshot("v3"))
             publisher.kill()
         assert_whole(store, tiny_snapshot("v1"))
@@ -198,7 +199,7 @@ class StoreContract:
         interrupted: Interrupt,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(store_module, "PATIENCE_SECONDS", 0)
+        monkeypatch.setattr(store_index, "PATIENCE_SECONDS", 0)
 
         def intrude() -> None:
             with open_store(settings) as other, pytest.raises(StoreUnavailable, match="another run is publishing"):
@@ -288,8 +289,9 @@ class StoreContract:
     def test_damaged_patients_are_refused(self, store: Store, tiny_snapshot: Make, damage: bytes) -> None:
         serve(store, tiny_snapshot("v1"))
         release = store.release("v1")
-        store._client.hset("rxrec:v1:p:0", "PAT-1", damage)
-        store._client.hset("rxrec:v1:p:0", "PAT-2", store._client.hget("rxrec:v1:p:0", "PAT-3"))
+        one, two, three = (store.pseudonyms("v1").name(f"PAT-{number}") for number in (1, 2, 3))
+        store._client.hset("rxrec:v1:p:0", one, damage)
+        store._client.hset("rxrec:v1:p:0", two, store._client.hget("rxrec:v1:p:0", three))
         for patient_id in ("PAT-1", "PAT-2"):
             with pytest.raises(StoreCorrupt) as caught:
                 store.entry(release, patient_id)
@@ -308,6 +310,40 @@ class StoreContract:
             store._client.hset("rxrec:v1:assets", name, damage)
         with pytest.raises(StoreCorrupt):
             store.release("v1")
+
+    def test_no_id_stands_in_the_store(self, store: Store, tiny_snapshot: Make) -> None:
+        serve(store, tiny_snapshot("v1"))
+        for key in keys(store, "*:p:*"):
+            for field, value in store._client.hgetall(key).items():
+                assert len(field) == 16 and b"PAT-" not in field + value
+        assert sorted(patient_id for patient_id, _ in store.entries(store.release("v1"))) == [
+            f"PAT-{number}" for number in range(1, 7)
+        ]
+
+    def test_what_another_secret_named_is_not_said_to_be_unknown(
+        self, store: Store, settings: Settings, tiny_snapshot: Make, tmp_path: Path
+    ) -> None:
+        serve(store, tiny_snapshot("v1"))
+        other = dataclasses.replace(settings, secret=str(tmp_path / "of-another-site.key"))
+        with open_store(other) as theirs, pytest.raises(StoreUnavailable, match="RXREC_SECRET"):
+            theirs.release("v1")
+        with open_store(settings) as ours:
+            assert_whole(ours, tiny_snapshot("v1"))
+
+    def test_the_secret_can_be_rotated_between_two_nights(
+        self, store: Store, settings: Settings, tiny_snapshot: Make
+    ) -> None:
+        serve(store, tiny_snapshot("v1"))
+        before = store.pseudonyms("v1").name("PAT-1")
+        SiteSecret.rotate(settings.secret_file)
+        assert_whole(store, tiny_snapshot("v1"))
+        serve(store, tiny_snapshot("v2"))
+        assert_whole(store, tiny_snapshot("v2"))
+        assert store.pseudonyms("v2").name("PAT-1") != before == store.pseudonyms("v1").name("PAT-1")
+        assert store.forget("PAT-1") == 2
+        assert store.rollback() == "v1"
+        with pytest.raises(UnknownPatient):
+            store.entry(store.release("v1"), "PAT-1")
 
     def test_keys_of_another_program_are_refused(self, store: Store, tiny_snapshot: Make) -> None:
         serve(store, tiny_snapshot("v1"))
@@ -346,9 +382,10 @@ class TestEmbeddedServer(StoreContract):
 PUBLISHER = """
 import pickle, sys, time
 from pathlib import Path
-from recommender import store
+from recommender import publication, store
+from recommender.store_index import Index
 
-send, sent = store.Store._send, []
+send, sent = Index.send, []
 
 def halting(*chunk):
     sent.append(chunk)
@@ -360,7 +397,7 @@ def halting(*chunk):
     send(*chunk)
 
 settings, whole = pickle.loads(Path(sys.argv[1]).read_bytes())
-store.CHUNK_PATIENTS, store.Store._send = 2, halting
+publication.CHUNK_PATIENTS, Index.send = 2, halting
 with store.open_store(settings) as publisher:
     publisher.publish(whole)
 """

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from recommender import store as store_module
-from recommender import store_connection
+from recommender import publication, store_connection, store_index
 from recommender.errors import StoreUnavailable
 from recommender.settings import Settings
 from recommender.snapshot import Snapshot
@@ -67,7 +66,7 @@ def test_a_server_that_may_throw_patients_away(served: Store, tiny_snapshot: Mak
 def test_a_server_that_turned_into_a_replica(
     served: Store, tiny_snapshot: Make, interrupted: Interrupt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(store_index, "LOCK_SECONDS", 1)
     with pytest.raises(StoreUnavailable, match="read-only replica"):
         served.publish(interrupted(tiny_snapshot("v2"), lambda: served._client.replicaof("127.0.0.1", "1")))
     assert_serves(served, "v1")
@@ -186,7 +185,7 @@ def test_a_connection_cut_between_two_chunks_is_made_again(
 def test_a_server_that_stands_still_while_a_chunk_is_sent(
     served: Store, settings: Settings, tiny_snapshot: Make, interrupted: Interrupt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(store_index, "LOCK_SECONDS", 1)
     monkeypatch.setattr(store_connection, "TIMEOUT_SECONDS", 0.2)
     with open_store(settings) as impatient, pytest.raises(StoreUnavailable, match="did not answer"):
         impatient.publish(interrupted(tiny_snapshot("v2"), lambda: served._client.client_pause(1_000)))
@@ -204,7 +203,7 @@ def test_a_server_that_is_killed_and_started_again(
     interrupted: Interrupt,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(store_module, "LOCK_SECONDS", 1)
+    monkeypatch.setattr(store_index, "LOCK_SECONDS", 1)
     server = start_redis("--appendonly", "yes", "--appendfsync", "always")
 
     def kill() -> None:
@@ -238,7 +237,7 @@ def test_a_clock_that_jumps_changes_no_order(
 ) -> None:
     now = time.time()
     for version, moved in (("v2", -400 * 86_400), ("v3", 30 * 86_400), ("v4", -86_400)):
-        monkeypatch.setattr(store_module.time, "time", lambda moved=moved: now + moved)
+        monkeypatch.setattr(publication.time, "time", lambda moved=moved: now + moved)
         served.publish(tiny_snapshot(version))
         served.activate(version)
         assert_serves(served, version)

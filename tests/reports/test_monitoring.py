@@ -73,12 +73,12 @@ def test_indices_are_those_of_the_formula(two, drift):
     (_, now), (_, then) = two
     found = {one.name: one for one in drift.indices}
     for name in BLOCKS:
-        assert found[name].index == pytest.approx(index_of(common(now.codes[name]), common(then.codes[name]), 10))
-    assert found["sex"].index == pytest.approx(index_of(now.sexes, then.sexes), abs=1e-3)
-    assert found["age"].index == pytest.approx(index_of(now.ages, then.ages), abs=1e-3)
+        assert found[name].index == round(index_of(common(now.codes[name]), common(then.codes[name]), 10), 2)
+    assert found["sex"].index == pytest.approx(index_of(now.sexes, then.sexes), abs=0.006)
+    assert found["age"].index == pytest.approx(index_of(now.ages, then.ages), abs=0.02)  # bands of a few count together
     edges = np.quantile(then.best, np.arange(1, 10) / 10)
     counts = [Counter(str(sum(edge <= value for edge in edges)) for value in side.best) for side in (now, then)]
-    assert found["score of the first suggestion"].index == pytest.approx(index_of(*counts), abs=1e-3)
+    assert found["score of the first suggestion"].index == pytest.approx(index_of(*counts), abs=0.006)
 
 
 def test_two_samples_of_one_hospital_have_not_drifted(drift):
@@ -101,8 +101,25 @@ def test_what_has_changed_is_found(two):
     told = drift_of(release, shifted(now, codes=codes), earlier, then)
     assert "treatments" in told.changed
     assert told.new_codes["treatments"] > 100
+    assert [one.now.number for one in told.new_named] == sorted(
+        (one.now.number for one in told.new_named), reverse=True
+    )
+    assert len(told.new_named) == 5
+    assert told.new_named[0].now == told.with_new
     most = max(count for code, count in renamed.items() if code not in then.codes["treatments"])
     assert told.with_new == about(most, 400)
+
+
+def test_half_of_the_conditions_missing_is_found_though_their_shares_are_the_same(hospital, two):
+    """Every second condition of each chart is gone: the mix of codes stays, and only how many a patient has tells."""
+    (release, now), _ = two
+    conditions = {ix for ix, column in enumerate(release.index.columns) if column.kind == "condition"}
+    of_each = [sum(ix in conditions for ix in entry.row_columns.tolist()) for entry in hospital.entries.values()]
+    edges = (1, 2, 3, 5, 9, 17)
+    assert now.sizes["conditions"] == Counter(str(sum(count >= edge for edge in edges)) for count in of_each)
+    halved = Counter(str(sum(count // 2 >= edge for edge in edges)) for count in of_each)
+    told = drift_of(release, shifted(now, sizes={**now.sizes, "conditions": halved}), release, now)
+    assert told.changed == ("conditions a patient",)
 
 
 def test_missing_and_moved_shares_are_told_in_steps(two, drift):
@@ -127,7 +144,7 @@ def test_acceptance_is_told_by_version(two):
         for n in range(count)
     ]
     told = drift_of(release, now, earlier, then, events).feedback
-    assert told[release.version]["outcomes"]["accepted"] == 12
+    assert told[release.version]["outcomes"]["accepted"] == "about 20"  # 11 to 24
     assert told[earlier.version]["outcomes"]["accepted"] == "<11"
 
 
@@ -149,7 +166,7 @@ def test_the_commands_write_pages_json_and_gauges(hospital, tmp_path, drift):
     assert [one["state"] for one in written] == ["served", "published"]
     for one in written:
         manifest = hospital.store.release(one["version"]).manifest
-        assert one["quality"]["value"] == manifest["quality"]["value"]
+        assert one["quality"]["value"] == pytest.approx(manifest["quality"]["value"], abs=5e-4)
         assert one["patients"] == 400
         assert f"{manifest['quality']['value']:.3f}" in (tmp_path / "history" / "history.html").read_text()
 

@@ -238,6 +238,30 @@ def test_html_says_all_of_a_page(pages, tmp_path):
     for held in page.withheld:
         assert held.name in text
         assert all(warned.management in text for warned in held.warnings)
+    assert_sources(page, text)
+
+
+def assert_sources(page, text):
+    """Each rule of the page has a number behind its warning, and under that number its source."""
+    squeezed = re.sub(r"\s+", "", text)
+    warnings = [w for part in (page.therapy, page.suggestions, page.withheld) for one in part for w in one.warnings]
+    rules = list(dict.fromkeys(warned.rule for warned in warnings))
+    assert warnings
+    for warned in warnings:
+        number = 1 + rules.index(warned.rule)
+        assert re.sub(r"\s+", "", f"{warned.management}[{number}]") in re.sub(r"<[^>]*>", "", squeezed)
+        assert re.sub(r"\s+", "", f"[{number}] {warned.rule}: {warned.source}") in squeezed
+
+
+def test_pdf_names_the_source_of_each_warning_and_how_many_had_it(pages, tmp_path):
+    page = max(pages, key=lambda page: sum(len(one.warnings) for one in page.suggestions) + len(page.withheld))
+    writer = PdfWriter(tmp_path, ABOUT)
+    writer.add(page)
+    writer.close()
+    text = text_of(tmp_path / "patients-0001.pdf")
+    assert_sources(page, text.replace("\f", ""))
+    squeezed = re.sub(r"\s+", "", text)
+    assert all(f"{one.evidence}patientsherehadit" in squeezed for one in page.suggestions)
 
 
 def test_pdf_says_all_of_a_page_and_begins_each_patient_on_a_new_one(pages, tmp_path):

@@ -170,19 +170,20 @@ def test_changes_are_differences_of_the_two_manifests(hospital, found):
     told = quality_report(versions[0], now, (before.version, before.manifest), found, NOBODY)
     by_words = {change.words: change for change in told.changes}
     events = by_words["treatment events"]
-    assert events.now == f"{now['counts']['treatments_events']:,}"
-    difference = now["counts"]["treatments_events"] - before.manifest["counts"]["treatments_events"]
-    assert events.by == f"{difference:+,}"
+    mine, theirs = (10 * ((m["counts"]["treatments_events"] + 5) // 10) for m in (now, before.manifest))
+    assert (events.now, events.by) == (f"about {mine:,}", f"{mine - theirs:+,}")
+    listed = by_words["treatments that stand in a list"]
+    assert listed.by == f"{now['coverage']['listed'] - before.manifest['coverage']['listed']:+,}".replace("+0", "0")
     assert by_words["NDCG@10 (95% interval)"].now.startswith(f"{now['quality']['value']:.3f} (")
 
 
 def test_a_few_patients_more_are_not_told_by_subtraction(hospital, found):
-    now = {"counts": {"patients": 400}, "coverage": {"patients_with_list": 380}}
-    then = {"counts": {"patients": 397}, "coverage": {"patients_with_list": 369}}
+    now = {"counts": {"patients": 401, "allergies_events": 8}, "coverage": {"patients_with_list": 380}}
+    then = {"counts": {"patients": 397, "allergies_events": 14}, "coverage": {"patients_with_list": 369}}
     told = quality_report("b", now, ("a", then), found, NOBODY)
-    assert [(change.words, change.by) for change in told.changes] == [
-        ("patients", "fewer than 11 more or less"),
-        ("patients with a list", "+11"),
+    assert [(change.words, change.now, change.before, change.by) for change in told.changes] == [
+        ("patients", "about 400", "about 400", "0"),
+        ("allergy events", "<11", "about 20", ""),
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import ClassVar, Self
 
+import numba
 import numpy as np
 from scipy import sparse
 
@@ -41,20 +42,24 @@ class ItemCosineModel(AdditiveModel):
     """
 
     name: ClassVar[str] = "item-cosine"
+    cosine: ClassVar[bool] = True  # divided by the lengths |x_c| and |x_j|
     n_neighbors: int = 20
     shrink: float = 1.0  # patients
     context: bool = True
     prior: float = 0.01
 
     def fit(self, matrix: PatientMatrix) -> Self:
-        matrix = in_canonical_order(matrix)  # for the sums, which decide between near-equal neighbours
-        rows = item_rows(matrix, self.context)
-        weights = _nearest(self._similarity(rows), rows, matrix.index.targets, self.n_neighbors, self.shrink)
+        as_it_is = type(self)._weighted is ItemCosineModel._weighted
+        if not (as_it_is and matrix.weight is None and (matrix.rows.data == 1).all()):  # what is counted adds up exactly
+            matrix = in_canonical_order(matrix)  # for the sums, which decide between near-equal neighbours
+        rows = self._weighted(item_rows(matrix, self.context))
+        weights = _nearest(rows, matrix.index.targets, self.n_neighbors, self.shrink, self.cosine)
         weights[matrix.index.block("baseline")] = self.prior * share_of_patients(matrix)
-        return replace(self, weights=np.ascontiguousarray(weights, dtype=np.float32))
+        return replace(self, weights=weights)
 
-    def _similarity(self, rows: sparse.csr_matrix) -> np.ndarray:  # (n_columns, n_columns) float64
-        return _cosine(gram_matrix(rows))
+    def _weighted(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
+        """x, from the patients' rows."""
+        return rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +71,8 @@ class ItemTfidfModel(ItemCosineModel):
 
     name: ClassVar[str] = "item-tfidf"
 
-    def _similarity(self, rows: sparse.csr_matrix) -> np.ndarray:
-        return _cosine(gram_matrix(_replaced(rows, np.sqrt(rows.data) * _patient_idf(rows))))
+    def _weighted(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
+        return _replaced(rows, np.sqrt(rows.data) * _patient_idf(rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +80,16 @@ class ItemBm25Model(ItemCosineModel):
     """The same with BM25 weights (Robertson & Zaragoza 2009), items as documents, and the plain product x_c . x_j."""
 
     name: ClassVar[str] = "item-bm25"
+    cosine: ClassVar[bool] = False
     n_neighbors: int = 1_000
     shrink: float = 10.0
 
-    def _similarity(self, rows: sparse.csr_matrix) -> np.ndarray:
+    def _weighted(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
         length = np.bincount(rows.indices, rows.data, minlength=rows.shape[1])
         average = length.sum() / max(np.count_nonzero(length), 1)
         saturation = BM25_K1 * (1 - BM25_B + BM25_B * length / (average or 1.0))
         weights = rows.data * (BM25_K1 + 1) / (saturation[rows.indices] + rows.data) * _patient_idf(rows)
-        return gram_matrix(_replaced(rows, weights))
+        return _replaced(rows, weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +128,7 @@ class ItemUserModel(PatientsModel):
     def _learn(self, matrix: PatientMatrix) -> Self:
         """Everything but the mix."""
         rows = item_rows(matrix, context=True)
-        nearest = _nearest(_cosine(gram_matrix(rows)), rows, matrix.index.targets, self.n_items, self.shrink) > 0
+        nearest = _nearest(rows, matrix.index.targets, self.n_items, self.shrink, cosine=True) > 0
         weights = np.ascontiguousarray(nearest / np.maximum(nearest.sum(axis=0), 1), dtype=np.float32)
         return replace(super().fit(matrix), weights=weights)
 
@@ -179,27 +185,77 @@ def _patient_idf(rows: sparse.csr_matrix) -> np.ndarray:  # (nnz,) float64, of t
     return np.repeat(np.log(max(n_items, 1)) - np.log1p(n_of_patient), n_of_patient)
 
 
-def _cosine(gram: np.ndarray) -> np.ndarray:
-    length = np.sqrt(gram.diagonal())
-    length[length == 0] = 1.0
-    return gram / length / length[:, None]
-
-
 def _nearest(
-    similarity: np.ndarray, rows: sparse.csr_matrix, targets: np.ndarray, n_neighbors: int, shrink: float
+    rows: sparse.csr_matrix, targets: np.ndarray, n_neighbors: int, shrink: float, cosine: bool
 ) -> np.ndarray:
-    """Shrunk similarities (n_columns, n_targets) float64 of each target's `n_neighbors` nearest columns, all others 0.
+    """Shrunk similarities (n_columns, n_targets) float32 of each target's `n_neighbors` nearest columns, all others 0.
 
-    A target is no neighbour of itself; of equally near columns the lower comes first.
+    A target is no neighbour of itself; of equally near columns the lower comes first. Without `cosine`, products.
     """
-    together = gram_matrix(_replaced(rows, np.ones_like(rows.data)))[:, targets]
-    similar = similarity[:, targets] * np.divide(
-        together, together + shrink, out=np.zeros_like(together), where=together > 0
-    )
-    similar[targets, np.arange(len(targets))] = 0.0
-    if n_neighbors < len(similar):
-        last = np.partition(similar, -n_neighbors, axis=0)[-n_neighbors]
-        nearer, as_near = similar > last, similar == last
-        as_near &= np.cumsum(as_near, axis=0) <= n_neighbors - nearer.sum(axis=0)
-        similar[~(nearer | as_near)] = 0.0
+    products, lengths, ones = gram_matrix(rows), np.ones(rows.shape[1]), np.ones_like(rows.data)
+    # how many patients have both is in the products where everything weighs 1, and where nothing is shrunk no matter
+    counted = shrink == 0 or np.array_equal(rows.data, ones)
+    together = products if counted else gram_matrix(_replaced(rows, ones))
+    if cosine:
+        lengths = np.sqrt(products.diagonal())
+        lengths[lengths == 0] = 1.0
+    similar = np.zeros((rows.shape[1], len(targets)), dtype=np.float32)
+    if n_neighbors:
+        _keep_nearest(products, lengths, together, float(shrink), targets, n_neighbors, similar)
     return similar
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _keep_nearest(
+    products: np.ndarray,
+    lengths: np.ndarray,
+    together: np.ndarray,
+    shrink: float,
+    targets: np.ndarray,
+    n: int,
+    similar: np.ndarray,
+) -> None:
+    """Fill `similar`, one target at a time: its line of similarities stays in the nearest cache."""
+    line, heap = np.empty(len(lengths)), np.empty(n)
+    for place in range(len(targets)):
+        target = targets[place]
+        product, both, length = products[target], together[target], lengths[target]
+        for c in range(len(line)):
+            line[c] = product[c] / length / lengths[c] * (both[c] / (both[c] + shrink)) if both[c] > 0 else 0.0
+        line[target] = 0.0
+        last, nearer = _last_of(line, heap), 0
+        for c in range(len(line)):
+            nearer += line[c] > last
+        as_near = n - nearer  # of those as near as the last one, how many are kept
+        for c in range(len(line)):
+            if line[c] > last:
+                similar[c, place] = line[c]
+            elif line[c] == last and as_near > 0:
+                similar[c, place] = last
+                as_near -= 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _last_of(line: np.ndarray, heap: np.ndarray) -> float:
+    """The smallest of the len(heap) largest numbers above 0, or 0 where there are not so many; `heap` holds them, each
+    no larger than the two at twice its place and one or two more."""
+    filled = 0
+    for c in range(len(line)):
+        value = line[c]
+        if filled < len(heap) and value > 0:
+            place, filled = filled, filled + 1
+            while place > 0 and heap[(place - 1) // 2] > value:
+                heap[place] = heap[(place - 1) // 2]
+                place = (place - 1) // 2
+            heap[place] = value
+        elif value > 0 and value > heap[0]:
+            place, child = 0, 1
+            while child < len(heap):
+                if child + 1 < len(heap) and heap[child + 1] < heap[child]:
+                    child += 1
+                if heap[child] >= value:
+                    break
+                heap[place] = heap[child]
+                place, child = child, 2 * child + 1
+            heap[place] = value
+    return heap[0] if filled == len(heap) else 0.0

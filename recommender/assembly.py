@@ -95,7 +95,7 @@ class AgreedClock:
 
 @dataclass(frozen=True)
 class Settled:
-    """Of some people: the `latest` start of an event (seconds, MISSING without any), and the rows of each description."""
+    """Of some people: the `latest` start of an event (seconds, MISSING without any); the rows of each description."""
 
     latest: int
     rows: dict[Description, int]
@@ -111,7 +111,7 @@ class AgreedConcepts:
     place: Mapping[Description, tuple[int, bool]]
 
     def of(self, described: Iterable[Description]) -> tuple[np.ndarray, np.ndarray]:
-        """The concept (n,) int32 of each description, -1 where no event is left of it; and whether its unit is usual."""
+        """The concept (n,) int32 of each description, -1 where no event is left; and whether its unit is usual."""
         found = [self.place.get(one, (-1, False)) for one in described]
         concept, usual = zip(*found, strict=True) if found else ((), ())
         return np.array(concept, dtype=np.int32), np.array(usual, dtype=bool)

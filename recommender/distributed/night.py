@@ -30,16 +30,17 @@ from recommender.models.factors import FactorModel
 from recommender.models.linear import LinearModel
 from recommender.moments import STAY_HOURS, Moments, Stays, drawn, every_moment, stays_in
 from recommender.pipeline import counts, fitted_on, screened
+from recommender.publication import Begun
 from recommender.ranking import DEPTH, PER_KIND, SPARE, TopN, top_n
 from recommender.records import SCHEMA, THERAPIES, Records, Table
 from recommender.safety.charts import Charts, Known, Told, read_charts, told_in
 from recommender.safety.screen import Screen
 from recommender.settings import Settings
 from recommender.snapshot import Release, Snapshot
-from recommender.store import Publication, Store
+from recommender.store import Store
 from recommender.support import Support, counts_in, stepped
 
-Place = Callable[["FactorModel", "Today"], np.ndarray]
+Place = Callable[["FactorModel", "Today", ColumnIndex], np.ndarray]
 """Points (n_columns, k) float32 of a factor model, found where the parts are."""
 
 
@@ -283,7 +284,7 @@ def fit(
         fitted = model.solved(index, gram, had)
     elif isinstance(model, FactorModel) and place is not None:
         share = (counted.had / max(counted.n_patients, 1)).astype(np.float32)
-        fitted = model.placed(index, place(model, today), share)
+        fitted = model.placed(index, place(model, today, index), share)
     else:
         raise EngineError(
             f"the model {model.name} cannot be fitted in parts: linear, ease, als and those that learn from visits can"
@@ -352,20 +353,18 @@ class Address:
     settings: Settings
 
 
-def write(parts: Parts[Scored | None], release: Release, publication: Publication, at: Address) -> None:
+def write(parts: Parts[Scored | None], release: Release, begun: Begun, at: Address) -> None:
     """Put everybody's entries into a version that was begun. A part that is written twice leaves the same."""
-    written = sum(parts.ask(partial(_write, parts.share((release, publication, at)))))
-    if written != publication.of.patients:
-        raise EngineError(f"{written:,} patients were written and {publication.of.patients:,} were to be: try again")
+    written = sum(parts.ask(partial(_write, parts.share((release, begun, at)))))
+    if written != begun.of.patients:
+        raise EngineError(f"{written:,} patients were written and {begun.of.patients:,} were to be: try again")
 
 
-def _write(shared: Shared[tuple[Release, Publication, Address]], scored: Scored | None) -> int:
+def _write(shared: Shared[tuple[Release, Begun, Address]], scored: Scored | None) -> int:
     if scored is None:
         return 0
-    release, publication, at = shared.value
+    release, begun, at = shared.value
     charts = replace(scored.charts, known=release.known)
-    snapshot = Snapshot(release, scored.patient_ids, scored.top, scored.rows, charts)
     with Store(at.url, at.settings) as store:
-        store.write(publication, snapshot)
-        store.check(publication, snapshot)
+        store.write_part(begun, Snapshot(release, scored.patient_ids, scored.top, scored.rows, charts))
     return len(scored.patient_ids)

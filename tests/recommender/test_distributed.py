@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,11 @@ from data.synthetic import write_hospital
 from recommender.distributed.night import Today, examples_of, fit, found_in, score, today_of
 from recommender.distributed.reading import settle
 from recommender.errors import EngineError
+from recommender.evaluation.trial import make_trial
+from recommender.features import build_matrix
 from recommender.feedback import FeedbackUse
 from recommender.forgotten import Marked
 from recommender.gate import coverage_of
-from recommender.evaluation.trial import make_trial
-from recommender.features import build_matrix
 from recommender.loaders import load
 from recommender.models.directed import DirectedModel
 from recommender.models.linear import LinearModel

@@ -12,7 +12,7 @@ from recommender.evaluation.compare import evaluate
 from recommender.evaluation.split import folds_of
 from recommender.evaluation.trial import make_trial
 from recommender.features import build_matrix
-from recommender.gate import folded, compared, coverage_of, inputs_of, paired_gain, quality_of
+from recommender.gate import compared, coverage_of, folded, inputs_of, paired_gain, quality_of
 from recommender.loaders import load
 from recommender.models.directed import DirectedModel
 from recommender.models.popularity import PopularityModel

@@ -108,5 +108,5 @@ def night_in_words(summary: dict[str, Any]) -> str:
         f"{counts['suggestable']:,} treatments that can be suggested\n"
         f"model {chosen['model']['name']}: {chosen['why']}\n{judged}\n"
         f"compared with {gate['compared_with']}{worse}\n{timed}\n"
-        f"{_screened(summary['safety'])}\n{night_in_words(summary['feedback'])}"
+        f"{_screened(summary['safety'])}\n{feedback_in_words(summary['feedback'])}"
     )

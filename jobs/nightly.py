@@ -129,9 +129,7 @@ def nightly(
     """
     cluster = None if engine == "local" else Cluster.asked(master, conf, parts)
     if (cluster and (resume or update)) or (not cluster and (master or conf or parts)):
-        raise click.UsageError(
-            "--resume, --update are for --engine local; --master, --spark-conf, --parts for spark"
-        )
+        raise click.UsageError("--resume, --update are for --engine local; --master, --spark-conf, --parts for spark")
     os.umask(0o077)  # what this run writes is readable by its owner only
     workdir, asked = console.settings.workdir, _asked()
     events = Events(events_file)

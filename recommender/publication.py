@@ -85,7 +85,7 @@ class Publication:
         """Write some of the patients of a version that was begun, and read a few of them back. Once more writes the
         same again; once the version is finished, abandoned or overtaken nothing is written."""
         named = self._named(part)
-        self._send_entries(part, of, named, None)
+        self._send_entries(part, of, named, None, alone=False)
         self._verify_some(part, of, named)
 
     def finish(self, version: str, of: Listed) -> None:
@@ -145,7 +145,7 @@ class Publication:
         return Named(names, self._pseudonyms.seal(names, Words.of(ids)))
 
     def _send_entries(
-        self, snapshot: Snapshot, of: Listed, named: Named, progress: Callable[[int], None] | None
+        self, snapshot: Snapshot, of: Listed, named: Named, progress: Callable[[int], None] | None, alone: bool = True
     ) -> None:
         version, patients = snapshot.release.version, len(snapshot.patient_ids)
         buckets = named.names.view("<u4")[:, 0] % np.uint32(of.buckets)
@@ -160,7 +160,7 @@ class Publication:
             return sent.data, len(in_bucket), len(who)
 
         for sent, commands, done in _one_ahead(chunk, range(0, patients, CHUNK_PATIENTS)):
-            self._index.send(self._token, sent, commands)
+            self._index.send(self._token, sent, commands, alone)
             if progress:
                 progress(done)
 

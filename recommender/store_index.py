@@ -162,9 +162,11 @@ class Index:
         if not self.connection.fenced(self.keys.publishing, token, LOCK_SECONDS, commands):
             raise StoreUnavailable(_OVERTAKEN)
 
-    def send(self, token: bytes, sent: memoryview, commands: int) -> None:
-        """As `fenced`: a chunk of patients, as the bytes of so many commands."""
-        if not self.connection.fenced_bytes(self.keys.publishing, token, LOCK_SECONDS, sent, commands):
+    def send(self, token: bytes, sent: memoryview, commands: int, alone: bool = True) -> None:
+        """As `fenced`: a chunk of patients, as the bytes of so many commands. Who is not `alone` does not prolong the
+        token."""
+        seconds = LOCK_SECONDS if alone else 0
+        if not self.connection.fenced_bytes(self.keys.publishing, token, seconds, sent, commands):
             raise StoreUnavailable(_OVERTAKEN)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.console import Console
+from jobs.feedback import night_in_words as feedback_in_words
 from jobs.stages import Run
 from jobs.updating import in_words
 from recommender.errors import GateRefused, NothingPublished, StoreCorrupt

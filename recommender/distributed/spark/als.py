@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.ml.recommendation import ALS
+from pyspark.sql import DataFrame
 
 from recommender.distributed.night import Reading, Today
 from recommender.distributed.parts import Shared
@@ -19,25 +20,34 @@ from recommender.features import ColumnIndex
 from recommender.models.base import item_rows
 from recommender.models.factors import FactorModel
 
+COLUMN = 10.0
+ENTRIES = "patient int, item int, weight float"
+
 
 def als_points(model: FactorModel, today: Today, index: ColumnIndex) -> np.ndarray:
-    """Points (n_columns, k) float32 of the columns by Spark MLlib's ALS for implicit feedback.
-
-    Its objective is that of Hu, Koren & Volinsky with one difference: the ridge of each point is multiplied by how many
-    entries it has (Zhou et al., AAIM 2008), so `ridge`, which is meant for a patient, is divided by how many entries a
-    patient has on average.
-    """
+    """Points (n_columns, k) float32 of the columns, of everybody's rows."""
     parts = today.parts
     assert isinstance(parts, SparkParts)  # noqa: S101
     sizes = [0 if gist is None else gist.seen.n_patients for gist in today.gists]
     reading, first = today.shared(model), parts.share(np.cumsum([0, *sizes]))
-    entries = parts.frame.mapInArrow(partial(_entries, reading, first), "patient int, item int, weight float")
-    entries = entries.persist(StorageLevel.DISK_ONLY)
-    mean = entries.count() / max(today.n_patients, 1)
+    entries = parts.frame.mapInArrow(partial(_entries, reading, first), ENTRIES).persist(StorageLevel.DISK_ONLY)
+    found = points_of(entries, model, entries.count() / max(today.n_patients, 1), len(index))
+    entries.unpersist()
+    return found
+
+
+def points_of(entries: DataFrame, model: FactorModel, mean: float, n_columns: int) -> np.ndarray:
+    """By MLlib's ALS for implicit feedback. `entries`: patient, item (a column), weight; `mean`: entries of a patient.
+
+    Its objective is that of Hu, Koren & Volinsky with one difference: the ridge of each point is multiplied by how many
+    entries it has (Zhou et al., AAIM 2008), and a column has many more than a patient. So `ridge` is divided by `mean`
+    and by COLUMN (docs/spark.md has what was tried). Points are others than those of `implicit`: lists agree in how
+    good they are, not item for item.
+    """
     als = ALS(
         rank=model.factors,
         maxIter=model.iterations,
-        regParam=model.ridge / max(mean, 1.0),
+        regParam=model.ridge / (COLUMN * max(mean, 1.0)),
         alpha=model.alpha,
         implicitPrefs=True,
         userCol="patient",
@@ -46,10 +56,8 @@ def als_points(model: FactorModel, today: Today, index: ColumnIndex) -> np.ndarr
         seed=model.seed,
         checkpointInterval=-1,
     )
-    found = als.fit(entries).itemFactors.collect()
-    entries.unpersist()
-    points = np.zeros((len(index), model.factors), dtype=np.float32)
-    for row in found:
+    points = np.zeros((n_columns, model.factors), dtype=np.float32)
+    for row in als.fit(entries).itemFactors.collect():
         points[row["id"]] = row["features"]
     return points
 

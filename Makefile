@@ -4,6 +4,7 @@ PORT ?= 8000
 PATIENTS ?= 5000
 BY ?= patient
 SIZES ?= 1 5 15
+PYSPARK ?= 4.3.0
 CYCLONEDX ?= 7.5.0
 RXREC = .venv/bin/rxrec
 READY = .venv/.ready
@@ -49,8 +50,14 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 test: .venv/.tools
 	.venv/bin/pytest -m "not slow"
 
-test-slow: .venv/.tools .venv/.node
+test-slow: .venv/.tools .venv/.node .venv/.spark
 	.venv/bin/pytest -m slow -n 0
+
+# Spark for a cluster on this machine: Java, and the extra, which carries Spark itself (500 MB).
+.venv/.spark: $(READY) setup.cfg
+	@command -v java >/dev/null || $(APT) openjdk-17-jre-headless || $(APT) default-jre-headless
+	.venv/bin/pip install -q --disable-pip-version-check 'pyspark==$(PYSPARK)'
+	@touch $@
 
 # A CDS Hooks client that is not ours; its lock is beside its test.
 .venv/.node: $(READY) tests/api/slow/package-lock.json

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -45,9 +45,6 @@ from recommender.settings import Settings
 from recommender.snapshot import Release
 from recommender.store import Store, open_store
 from recommender.store_index import LOCK_SECONDS
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 T = TypeVar("T")
 
@@ -139,7 +136,7 @@ class _Stages:
 
 
 @contextlib.contextmanager
-def _session(cluster: Cluster) -> Iterator[SparkSession]:
+def _session(cluster: Cluster) -> Iterator[Any]:
     try:
         from recommender.distributed.spark.cluster import explained, session
     except ImportError:

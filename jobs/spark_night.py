@@ -18,18 +18,8 @@ from jobs.feedback import heard
 from jobs.nightly import EXAMPLES, Asked, Cluster, Telling
 from jobs.source import Source
 from jobs.stages import Run
-from recommender.distributed.night import (
-    Address,
-    Examples,
-    Scored,
-    Today,
-    examples_of,
-    fit,
-    found_in,
-    score,
-    today_of,
-    write,
-)
+from recommender.distributed.lists import Address, Scored, found_in, score, write
+from recommender.distributed.night import Examples, Today, examples_of, fit, today_of
 from recommender.distributed.parts import Parts
 from recommender.distributed.reading import settle
 from recommender.errors import EngineError, TrainingError

@@ -1,8 +1,8 @@
-"""Parts of `Records` in; a fitted model, everybody's lists and a published version out.
+"""Parts of `Records` in, a fitted model and what its columns mean out (for the lists of everybody see `lists.py`).
 
 What is worked out of a part: its share of every count from which columns, targets, charts and support follow (`Gist`,
-`Counts`), the examples of its people that were drawn, the Gram sums of its rows, its lists and their screening, its
-entries in the store. What is worked out here: the sum of these, the solution, what the examples are judged by.
+`Counts`), the examples of its people that were drawn, and the Gram sums of its rows. What is worked out here: the sum
+of these, and the solution.
 """
 
 from __future__ import annotations
@@ -29,15 +29,9 @@ from recommender.models.base import Model
 from recommender.models.factors import FactorModel
 from recommender.models.linear import LinearModel
 from recommender.moments import STAY_HOURS, Moments, Stays, drawn, every_moment, stays_in
-from recommender.pipeline import counts, fitted_on, screened
-from recommender.publication import Begun
-from recommender.ranking import DEPTH, PER_KIND, SPARE, TopN, top_n
-from recommender.records import SCHEMA, THERAPIES, Records, Table
-from recommender.safety.charts import Charts, Known, Told, read_charts, told_in
-from recommender.safety.screen import Screen
-from recommender.settings import Settings
-from recommender.snapshot import Release, Snapshot
-from recommender.store import Store
+from recommender.pipeline import counts, fitted_on
+from recommender.records import SCHEMA, Records, Table
+from recommender.safety.charts import Known, Told, told_in
 from recommender.support import Support, counts_in, stepped
 
 Place = Callable[["FactorModel", "Today", ColumnIndex], np.ndarray]
@@ -63,16 +57,16 @@ class Gist:
     def __add__(self, other: Gist) -> Gist:
         return Gist(
             max(self.as_of, other.as_of),
-            _added(self.counted, other.counted),
+            added(self.counted, other.counted),
             self.seen + other.seen,
             self.told + other.told,
             self.stays + other.stays,
-            _added(self.moments, other.moments),
+            added(self.moments, other.moments),
             {name: one.add(other.inputs[name], fill_value=0).astype(np.int64) for name, one in self.inputs.items()},
         )
 
 
-def _added(one: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:
+def added(one: Mapping[Any, int], other: Mapping[Any, int]) -> dict[Any, int]:
     return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
 
 
@@ -290,81 +284,3 @@ def fit(
             f"the model {model.name} cannot be fitted in parts: linear, ease, als and those that learn from visits can"
         )
     return fitted, index, support
-
-
-# --- scoring and publishing ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Some people's part of a snapshot."""
-
-    number: int
-    patient_ids: np.ndarray
-    top: TopN
-    rows: sparse.csr_matrix
-    charts: Charts
-    found: Mapping[str, Any]
-
-
-def score(today: Today, fitted: Model, screen: Screen) -> Parts[Scored | None]:
-    return today.parts.then(partial(_score, today.shared(fitted), today.parts.share(screen)))
-
-
-def _score(reading: Shared[Reading], screen: Shared[Screen], part: Part) -> Scored | None:
-    if not part.records.n_patients:
-        return None
-    told, rules = reading.value, screen.value
-    matrix = told.matrix(part.records)
-    top = top_n(told.model, matrix, DEPTH + SPARE, of=THERAPIES, per_kind=PER_KIND)
-    charts = read_charts(part.records, rules.observed, told=told.told)
-    top, found = screened(rules, charts, matrix.index, top)
-    return Scored(part.number, matrix.patient_ids, top, matrix.rows, replace(charts, known=Known(())), found)
-
-
-def found_in(parts: Parts[Scored | None], index: ColumnIndex) -> tuple[dict[str, Any], dict[str, int]]:
-    """What the screen found, and the coverage, as `pipeline.screened` and `gate.coverage_of` tell them."""
-    told = [one for one in parts.ask(_found) if one is not None]
-    found = dict(told[0][0])
-    for other, *_ in told[1:]:
-        for name in ("lists", "drugs", "not_checked"):
-            found[name] += other[name]
-        found["by_severity"] = _added(found["by_severity"], other["by_severity"])
-    listed = np.unique(np.concatenate([columns for _, columns, _ in told]))
-    coverage = {
-        "suggestable": len(index.targets),
-        "listed": len(listed),
-        "patients_with_list": sum(with_list for *_, with_list in told),
-    }
-    return found, coverage
-
-
-def _found(scored: Scored | None) -> tuple[Mapping[str, Any], np.ndarray, int] | None:
-    if scored is None:
-        return None
-    return scored.found, np.unique(scored.top.columns), int((np.diff(scored.top.indptr) > 0).sum())
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where machines find the store. `url` may hold a password."""
-
-    url: str
-    settings: Settings
-
-
-def write(parts: Parts[Scored | None], release: Release, begun: Begun, at: Address) -> None:
-    """Put everybody's entries into a version that was begun. A part that is written twice leaves the same."""
-    written = sum(parts.ask(partial(_write, parts.share((release, begun, at)))))
-    if written != begun.of.patients:
-        raise EngineError(f"{written:,} patients were written and {begun.of.patients:,} were to be: try again")
-
-
-def _write(shared: Shared[tuple[Release, Begun, Address]], scored: Scored | None) -> int:
-    if scored is None:
-        return 0
-    release, begun, at = shared.value
-    charts = replace(scored.charts, known=release.known)
-    with Store(at.url, at.settings) as store:
-        store.write_part(begun, Snapshot(release, scored.patient_ids, scored.top, scored.rows, charts))
-    return len(scored.patient_ids)

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from data.synthetic import write_hospital
-from recommender.distributed.night import Today, examples_of, fit, found_in, score, today_of
+from recommender.distributed.lists import found_in, score
+from recommender.distributed.night import Today, examples_of, fit, today_of
 from recommender.distributed.reading import settle
 from recommender.errors import EngineError
 from recommender.evaluation.trial import make_trial

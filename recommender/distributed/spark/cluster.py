@@ -11,6 +11,7 @@ import pickle
 import re
 import secrets
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
@@ -44,6 +45,10 @@ USUAL = {
     "spark.rdd.compress": "true",
     "spark.io.encryption.enabled": "true",  # what executors put on their disks are charts
 }
+
+
+# only Arrow's batches go between Spark and us, which no version of pandas changes
+warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
 
 
 def session(master: str, asked: Mapping[str, str]) -> SparkSession:

@@ -5,6 +5,7 @@ PATIENTS ?= 5000
 BY ?= patient
 SIZES ?= 1 5 15
 NIGHTS ?= 100000 300000 1000000
+PYSPARK ?= 4.3.0
 CYCLONEDX ?= 7.5.0
 HADOLINT ?= 2.15.1
 KUBERNETES_VALIDATE ?= 1.37.0
@@ -55,13 +56,19 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 test: .venv/.tools
 	.venv/bin/pytest -m "not slow"
 
-test-slow: .venv/.tools .venv/.node .venv/.deep
+test-slow: .venv/.tools .venv/.node .venv/.deep .venv/.spark
 	.venv/bin/pytest -m slow -n 0
 	PYTHONPATH=.venv/deep .venv/bin/pytest -n 0 -k "caser or Caser" tests/recommender
 
 # PyTorch, gigabytes with what it brings, apart from everything else: it fits one model that is not served.
 .venv/.deep: $(READY)
 	.venv/bin/pip install -q --disable-pip-version-check --target .venv/deep 'torch>=2.6'
+	@touch $@
+
+# Spark for a cluster on this machine: Java, and the extra, which carries Spark itself (500 MB).
+.venv/.spark: $(READY) setup.cfg
+	@command -v java >/dev/null || $(APT) openjdk-17-jre-headless || $(APT) default-jre-headless
+	.venv/bin/pip install -q --disable-pip-version-check 'pyspark==$(PYSPARK)'
 	@touch $@
 
 # A CDS Hooks client that is not ours; its lock is beside its test.

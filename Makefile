@@ -45,7 +45,9 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 # what reads PDF files back.
 .venv/.tools: $(READY) Makefile
 	@command -v redis-server >/dev/null || $(APT) redis-server
-	@command -v chromium >/dev/null || $(APT) chromium fonts-noto-cjk
+	@# without its window a page takes a quarter of the processor time; Debian calls that browser by this name
+	@command -v chromium-headless-shell >/dev/null || $(APT) chromium-headless-shell fonts-noto-cjk || \
+		command -v chromium >/dev/null || $(APT) chromium fonts-noto-cjk
 	@command -v curl >/dev/null || $(APT) curl
 	@command -v systemd-analyze >/dev/null || $(APT) systemd
 	@command -v pdftotext >/dev/null || $(APT) poppler-utils

@@ -103,7 +103,8 @@ def test_axe_finds_nothing(tab, clinic_server, ward_server, dark, language):
     page = tab(clinic_server, dark=dark, language=language, forgiven=(404,))
 
     def look(name):
-        unfold(page)
+        # the tree of drugs stands on four pages and is the longest part of each: it is judged open on one of them
+        unfold(page, *(() if name == "/drugs" else (".tree",)))
         found[name] = violations(page)
 
     look("start")

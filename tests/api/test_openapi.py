@@ -58,6 +58,12 @@ def app(redis_server, tiny_snapshot, tiny_matrix, tmp_path_factory):
         yield made
 
 
+@pytest.fixture(scope="module")
+def schema(app):
+    """The document as the tool reads it, which takes it half a second."""
+    return schemathesis.openapi.from_wsgi("/openapi.json", app)
+
+
 def test_every_route_for_programs_is_in_the_document():
     rules = {rule.rule for rule in BARE.url_map.iter_rules() if not rule.endpoint.startswith(NOT_FOR_PROGRAMS)}
     assert {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule) for rule in rules} == {path for path, _ in ROUTES}
@@ -109,9 +115,8 @@ def test_the_page_is_readable_without_script_and_from_elsewhere_nothing(app):
 
 
 @pytest.mark.parametrize(("path", "method"), ROUTES, ids=[f"{method} {path}" for path, method in ROUTES])
-def test_no_generated_request_breaks_a_route_or_its_word(app, path, method):
+def test_no_generated_request_breaks_a_route_or_its_word(schema, path, method):
     """Requests that fit the schema and requests that do not: no fault of ours, and each answer as documented."""
-    schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
     checks = [check for check in CHECKS.get_all() if check.__name__ in HELD]
     assert len(checks) == len(HELD)
     real = REAL.get(path, A_DRUG if "{code}" in path else {})
@@ -138,8 +143,9 @@ def test_no_generated_request_breaks_a_route_or_its_word(app, path, method):
 
         run()
 
-    held(GenerationMode.POSITIVE, 40)
-    route = document(app)["paths"][path][method]
+    route = schema.raw_schema["paths"][path][method]
+    asks = "requestBody" in route or bool(route["parameters"])
+    held(GenerationMode.POSITIVE, 40 if asks else 2)  # where nothing is asked, every request is the same
     if "requestBody" in route or any(one["in"] == "query" for one in route["parameters"]):
         held(GenerationMode.NEGATIVE, 30)
     assert statuses & {200, 201, 404}, statuses

@@ -137,7 +137,8 @@ def _session(cluster: Cluster) -> Iterator[Any]:
         with explained():
             yield spark
     finally:
-        spark.stop()
+        with contextlib.suppress(Exception):  # Java may be what has died
+            spark.stop()
 
 
 def _publish(

@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
 from data.synthetic import write_hospital
@@ -130,7 +133,7 @@ def real_data_or_none(request) -> Path | None:
     return None
 
 
-def begun(settings: Settings, source: str, folder: Path, *more: str) -> subprocess.Popen[str]:
+def begun(settings: Settings, source: str, folder: Path | str, *more: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "REDIS_URL": settings.redis_url, "RXREC_WORKDIR": str(settings.workdir)}
     environment |= {"RXREC_KEY_PREFIX": settings.key_prefix}
     words = ["--json", "nightly", "--source", source, "--input", str(folder), "--gate", "off", *more]
@@ -203,6 +206,29 @@ def test_the_lists_are_those_of_one_machine(name, where, exports, one_machine, c
     assert_same(served(settings), one_machine[name])
 
 
+def test_tables_may_be_parquet_or_ndjson_in_parts_and_at_an_address(exports, one_machine, settings, tmp_path):
+    """Typed columns, drugs in two NDJSON files, visits in a folder as Spark writes one, and not one of them CSV."""
+    _, sample = exports["sample"]
+    for file in sample.glob("*.csv"):
+        table = pa.csv.read_csv(file, parse_options=pa.csv.ParseOptions(newlines_in_values=True))
+        half = len(table) // 2
+        if file.stem == "medications":
+            for part, rows in enumerate((table.slice(0, half), table.slice(half))):
+                lines = (
+                    json.dumps({k: v for k, v in row.items() if v is not None}, default=str) for row in rows.to_pylist()
+                )
+                (tmp_path / f"medications-{part}.ndjson").write_text("\n".join(lines))
+        elif file.stem == "encounters":
+            (tmp_path / "encounters").mkdir()
+            (tmp_path / "encounters/_SUCCESS").touch()
+            for part, rows in enumerate((table.slice(0, half), table.slice(half))):
+                pa.parquet.write_table(rows, tmp_path / f"encounters/part-0000{part}.parquet")
+        else:
+            pa.parquet.write_table(table, tmp_path / f"{file.stem}.parquet")
+    ended(begun(settings, "synthea", f"file://{tmp_path}", *on(LOCAL)))
+    assert_same((one_machine["sample"][0], served(settings)[1]), one_machine["sample"])
+
+
 @pytest.mark.parametrize("stage", ["fit and score", "publish"])
 def test_a_machine_is_lost_in_mid_run(stage, exports, one_machine, settings, tmp_path):
     events = tmp_path / "events.jsonl"
@@ -240,7 +266,8 @@ def test_a_job_that_fails_leaves_what_is_served(exports, settings, tmp_path):
 
 def test_als_is_fitted_by_mllib(exports, settings):
     source, folder = exports["sample"]
-    told = ended(begun(settings, source, folder, "--model", "als", *on(LOCAL)))
+    compiled = {"spark.driver.extraJavaOptions": "-XX:+UseSerialGC"}  # MLlib's loops need the whole compiler
+    told = ended(begun(settings, source, folder, "--model", "als", *on(LOCAL, **compiled)))
     assert told["chosen"]["model"]["name"] == "als"
     manifest, entries = served(settings)
     assert manifest["coverage"]["patients_with_list"] == len(entries) == 400

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
+from py4j.protocol import Py4JError
 from pyspark import Broadcast, StorageLevel
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession, functions
@@ -73,6 +74,8 @@ def explained() -> Iterator[None]:
     """What a step of ours says of its input or the store, in our words; anything else of Spark as it is."""
     try:
         yield
+    except Py4JError as error:
+        raise EngineError("Spark's driver has died: give it more memory (spark.driver.memory)") from error
     except PySparkException as error:
         said = re.findall(r"^(?:recommender\.errors\.)?(\w+): (.*)$", str(error), re.MULTILINE)
         ours = [(name, words) for name, words in said if name in OURS]

@@ -50,7 +50,9 @@ class ItemCosineModel(AdditiveModel):
 
     def fit(self, matrix: PatientMatrix) -> Self:
         as_it_is = type(self)._weighted is ItemCosineModel._weighted
-        if not (as_it_is and matrix.weight is None and (matrix.rows.data == 1).all()):  # what is counted adds up exactly
+        if not (
+            as_it_is and matrix.weight is None and (matrix.rows.data == 1).all()
+        ):  # what is counted adds up exactly
             matrix = in_canonical_order(matrix)  # for the sums, which decide between near-equal neighbours
         rows = self._weighted(item_rows(matrix, self.context))
         weights = _nearest(rows, matrix.index.targets, self.n_neighbors, self.shrink, self.cosine)
@@ -185,9 +187,7 @@ def _patient_idf(rows: sparse.csr_matrix) -> np.ndarray:  # (nnz,) float64, of t
     return np.repeat(np.log(max(n_items, 1)) - np.log1p(n_of_patient), n_of_patient)
 
 
-def _nearest(
-    rows: sparse.csr_matrix, targets: np.ndarray, n_neighbors: int, shrink: float, cosine: bool
-) -> np.ndarray:
+def _nearest(rows: sparse.csr_matrix, targets: np.ndarray, n_neighbors: int, shrink: float, cosine: bool) -> np.ndarray:
     """Shrunk similarities (n_columns, n_targets) float32 of each target's `n_neighbors` nearest columns, all others 0.
 
     A target is no neighbour of itself; of equally near columns the lower comes first. Without `cosine`, products.

@@ -55,7 +55,7 @@ class TestItems:
         np.fill_diagonal(similar, 0)
         first = np.argsort(-similar[:, :6], axis=0, kind="stable")[:n]
         expected = np.zeros((12, 6), dtype=np.float32)
-        np.put_along_axis(expected, first, np.take_along_axis(similar, first, axis=0), axis=0)
+        np.put_along_axis(expected, first, np.take_along_axis(similar[:, :6], first, axis=0), axis=0)
         matrix = matrix_of(index_of(6, 5), np.hstack([rows, np.ones((12, 1))]))
         fitted = ItemCosineModel(n_neighbors=n, shrink=shrink, prior=0.0).fit(matrix)
         np.testing.assert_array_equal(fitted.weights, expected)

@@ -8,6 +8,7 @@ NIGHTS ?= 100000 300000 1000000
 PYSPARK ?= 4.3.0
 CYCLONEDX ?= 7.5.0
 HADOLINT ?= 2.15.1
+RECTOOLS ?= 0.19.0
 KUBERNETES_VALIDATE ?= 1.37.0
 KUBERNETES ?= 1.29 1.31 1.34
 KERNELS = directed linear patients als popularity
@@ -100,7 +101,13 @@ kernels: install
 	$(RXREC) --quiet nightly --input "$$folder/sample" --gate warn && \
 	$(RXREC) --quiet evaluate --input "$$folder/sample" --folds 2 --report judged $(KERNELS:%=--model %)
 
-bench: install
+# A peer that wants other versions than ours stands in an environment of its own, and never in our lock.
+.venv/.peers: $(READY) Makefile
+	$(PYTHON) -m venv .venv/peers
+	.venv/peers/bin/pip install -q --disable-pip-version-check 'rectools==$(RECTOOLS)'
+	@touch $@
+
+bench: install .venv/.peers
 	.venv/bin/python benchmarks/run.py
 	.venv/bin/python benchmarks/loaders.py
 	.venv/bin/python benchmarks/security.py

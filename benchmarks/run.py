@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import statistics
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import redis
@@ -40,6 +42,10 @@ from recommender.store import open_store
 SIZES, TREATMENTS, CONDITIONS, PER_PATIENT, N = (100_000, 300_000, 1_000_000), 1_500, 499, 15, 20
 ROUNDS, FACTORS, NEIGHBOURS, PENALTY, ONE_BY_ONE = 3, 64, 20, 100.0, 1_000
 RESULTS = Path(__file__).parent / "results" / "speed.md"
+PEERS = Path(__file__).parents[1] / ".venv" / "peers" / "bin" / "python"  # made by `make bench`
+
+
+EASE = LinearModel(penalties=dict.fromkeys(("treatments", "conditions", "baseline"), PENALTY))
 
 
 def synthetic_matrix(rng: np.random.Generator, n: int) -> PatientMatrix:
@@ -173,14 +179,45 @@ def als_one_by_one(model: AlternatingLeastSquares, rows: list[sparse.csr_matrix]
 
 
 def usual_ease(matrix: PatientMatrix) -> np.ndarray:
-    """EASE as it is usually written, RecTools' too: the whole inverse; here in float64. Its weights for treatments."""
+    """EASE as it is usually written, RecTools' too: the whole inverse; here in float64. The weights
+    (n_columns, n_columns)."""
     gram = (matrix.rows.T @ matrix.rows).toarray().astype(np.float64)
     gram[np.diag_indices_from(gram)] += PENALTY
     with threadpool_limits(1, "blas"):  # as ours
         inverse = np.linalg.inv(gram)
     weights = inverse / -np.diag(inverse)
     np.fill_diagonal(weights, 0.0)
-    return weights[:, :TREATMENTS]
+    return weights
+
+
+class RecTools:
+    """RecTools' EASE in its own environment, on the same rows; what one run tells of both steps is kept for both."""
+
+    def __init__(self, matrix: PatientMatrix) -> None:
+        self.matrix = matrix
+        self.untold: dict[str, list[float]] = {"fit": [], "lists": []}
+        # its 0.19.0 multiplies with the weights turned: what a column is foreseen by, not what it foresees
+        scores = usual_ease(matrix)[:TREATMENTS] @ matrix.rows[0].toarray()[0]
+        taken = matrix.index.target_of_column[matrix.rows[0].indices]
+        scores[taken[taken >= 0]] = -np.inf
+        self.expected = np.sort(scores)[: -N - 1 : -1]
+
+    def seconds(self, step: str) -> float:
+        if not self.untold[step]:
+            told = self._run()
+            for name, times in self.untold.items():
+                times.append(float(told[name]))
+        return self.untold[step].pop()
+
+    def _run(self) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            rows, file = self.matrix.rows, Path(folder) / "rows.npz"
+            about = {"treatments": TREATMENTS, "n": N, "penalty": PENALTY}
+            np.savez(file, indptr=rows.indptr, indices=rows.indices, data=rows.data, **about)
+            command = [PEERS, Path(__file__).with_name("peers.py"), file]
+            told: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        assert np.allclose(told["scores"], self.expected, atol=1e-3)  # a look that it did what is timed
+        return told
 
 
 def implicit_cosine(items: sparse.csr_matrix) -> CosineRecommender:
@@ -191,22 +228,31 @@ def implicit_cosine(items: sparse.csr_matrix) -> CosineRecommender:
 
 def measure_fits(table: Table, matrix: PatientMatrix, peers: bool) -> None:
     """Ours beside the same algebra done the usual way, after a look that both find the same."""
-    ease = LinearModel(penalties=dict.fromkeys(("treatments", "conditions", "baseline"), PENALTY))
     cosine = ItemCosineModel(n_neighbors=NEIGHBOURS, shrink=0.0, context=False, prior=0.0)
-    fit: dict[str, Callable[[], object]] = {"ours": lambda: ease.fit(matrix)}
+    fit: dict[str, Callable[[], object]] = {"ours": lambda: EASE.fit(matrix)}
     neighbours: dict[str, Callable[[], object]] = {"ours": lambda: cosine.fit(matrix)}
     if peers:
         items = sparse.csr_matrix(matrix.rows[:, :TREATMENTS])
-        assert np.allclose(ease.fit(matrix).weights, usual_ease(matrix), atol=1e-5)
+        assert np.allclose(EASE.fit(matrix).weights, usual_ease(matrix)[:, :TREATMENTS], atol=1e-5)
         mine, theirs = cosine.fit(matrix).weights[:TREATMENTS], implicit_cosine(items).similarity.toarray()
         np.fill_diagonal(theirs, 0.0)  # which rows are ours is which columns are theirs; equal ones may be others
         best = [np.sort(found, axis=axis).take(range(-NEIGHBOURS, 0), axis) for found, axis in ((mine, 0), (theirs, 1))]
         assert np.allclose(best[0].T, best[1], atol=1e-5)
         fit["EASE by scipy X.T @ X and numpy inv: the same weights"] = lambda: usual_ease(matrix)
+        if PEERS.exists():
+            fitted = EASE.fit(matrix)
+            rectools = RecTools(matrix)
+            fit["RecTools EASE: the same weights"] = lambda: rectools.seconds("fit")
         neighbours["implicit CosineRecommender: the same neighbours"] = lambda: implicit_cosine(items)
     else:
         cosine.fit(matrix.take(np.arange(10)))
     table.compare("fit, whole", matrix.n_patients, fit)
+    if peers and PEERS.exists():
+        lists = {
+            "ours": lambda: top_n(fitted, matrix, N),
+            "RecTools EASE, recommend": lambda: rectools.seconds("lists"),
+        }
+        table.compare(f"EASE: scores, top {N}", matrix.n_patients, lists)
     table.compare(f"item cosine, {NEIGHBOURS} neighbours", matrix.n_patients, neighbours)
 
 

@@ -114,9 +114,15 @@ class ColumnIndex:
         return tuple(found.tolist())
 
     @cached_property
+    def kind_of_column(self) -> np.ndarray:  # (n_columns,) int64
+        """The place in TREATMENT_KINDS of each column's kind; -1 where it is no treatment."""
+        place = {kind: number for number, kind in enumerate(TREATMENT_KINDS)}
+        return np.array([place.get(column.kind, -1) for column in self.columns], dtype=np.int64)
+
+    @cached_property
     def kind_of_target(self) -> np.ndarray:  # (n_targets,) int64
         """The place in TREATMENT_KINDS of each target's kind."""
-        return np.array([TREATMENT_KINDS.index(self.columns[ix].kind) for ix in self.targets], dtype=np.int64)
+        return self.kind_of_column[self.targets]
 
     @cached_property
     def target_kinds(self) -> tuple[str, ...]:

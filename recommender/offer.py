@@ -168,7 +168,8 @@ class Desk:
         """The entry that the night would have published for such a row and chart: the same list, the same scores; and
         its chart, read. row_columns (k,) int32 ascending, row_weights (k,) float32.
         """
-        row = sparse.csr_matrix((row_weights, row_columns, [0, len(row_columns)]), shape=(1, len(self.release.index)))
+        ends = np.array([0, len(row_columns)], dtype=np.int32)
+        row = sparse.csr_matrix((row_weights, row_columns, ends), shape=(1, len(self.release.index)))
         one = PatientMatrix(row, self.release.index, np.array([""], dtype=object))
         top = top_n(self.release.model, one, DEPTH + SPARE, of=THERAPIES, per_kind=PER_KIND)
         reading = self.reading(chart, known, elapsed)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
+from scipy import sparse
 
 from recommender.errors import EngineError
 from recommender.features import ColumnIndex, PatientMatrix
@@ -63,9 +64,8 @@ def _ends_of(indptr: np.ndarray, stays: np.ndarray) -> np.ndarray:
 def within_depth(top: TopN, index: ColumnIndex, free: np.ndarray, depth: int, per_kind: int) -> np.ndarray:
     """Which entries (total,) bool come before their list holds `depth` therapies, or `per_kind` of their kind, that
     are free; free (total,) bool: nothing forbids it."""
-    kind = np.array([TREATMENT_KINDS.index(c.kind) if c.kind in TREATMENT_KINDS else -1 for c in index.columns])
-    therapy = np.isin(kind, [TREATMENT_KINDS.index(name) for name in THERAPIES])
-    return _within(top.indptr, top.columns, free, kind, therapy, depth, per_kind, len(TREATMENT_KINDS))
+    kind, therapy = index.kind_of_column, _of_kinds(THERAPIES)
+    return _within(top.indptr, top.columns, free, kind, therapy, depth, per_kind)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -77,17 +77,17 @@ def _within(
     therapy: np.ndarray,
     depth: int,
     per_kind: int,
-    n_kinds: int,
 ) -> np.ndarray:
+    """kind (n_columns,): the kind of each; therapy (n_kinds,) bool: which kinds are therapies."""
     wanted = np.zeros(len(columns), np.bool_)
     for u in range(len(indptr) - 1):
-        therapies, of_kind = 0, np.zeros(n_kinds, np.int64)
+        therapies, of_kind = 0, np.zeros(len(therapy), np.int64)
         for k in range(indptr[u], indptr[u + 1]):
-            column = columns[k]
-            wanted[k] = (therapy[column] and therapies < depth) or of_kind[kind[column]] < per_kind
+            its = kind[columns[k]]
+            wanted[k] = (therapy[its] and therapies < depth) or of_kind[its] < per_kind
             if free[k]:
-                therapies += therapy[column]
-                of_kind[kind[column]] += 1
+                therapies += therapy[its]
+                of_kind[its] += 1
     return wanted
 
 
@@ -105,25 +105,31 @@ def top_n(
     So what a list holds of one kind is the beginning of that kind's own ranking. `progress` is told the number of
     patients newly done.
     """
-    index, target_of = matrix.index, matrix.index.target_of_column
+    index = matrix.index
     kinds = index.kind_of_target
-    wanted = np.isin(kinds, [TREATMENT_KINDS.index(kind) for kind in of])
+    asked = index.target_of_column, kinds, _of_kinds(of)[kinds], n, per_kind
 
-    def block(start: int) -> _Lists:
-        rows = matrix.rows[start : start + BLOCK_ROWS]
-        asked = (rows.indptr, rows.indices, target_of, kinds, wanted, n, per_kind)
+    def lists_of(rows: sparse.csr_matrix) -> _Lists:
         if summed := model.summed(rows):
             scored, weights = summed
-            return best_of_sums(scored.indptr, scored.indices, scored.data, weights, *asked)
-        return best_of_block(model.score(rows), *asked)
+            _check_width(weights, index)
+            return best_of_sums(scored.indptr, scored.indices, scored.data, weights, rows.indptr, rows.indices, *asked)
+        scores = model.score(rows)
+        _check_width(scores, index)
+        return best_of_block(scores, rows.indptr, rows.indices, *asked)
 
-    scored = model.score(matrix.rows[:1]).shape[1]
-    if scored != len(index.targets):  # compiled loops would read beyond the end
-        raise EngineError(f"the model scores {scored} treatments, and the matrix has {len(index.targets)}: fit it anew")
-    starts = range(0, max(matrix.n_patients, 1), BLOCK_ROWS)  # nobody has no list, of the right kind
-    # a model that is not a plain sum may use BLAS, whose threads must not stand inside others; for one patient, whom
-    # a request asks for, starting a thread takes longer than the list
-    alone = len(starts) == 1 or model.summed(matrix.rows[:0]) is None
+    if matrix.n_patients <= BLOCK_ROWS:  # of one, whom a request asks for, cutting the rows takes longer than the list
+        lengths, picked, scores = lists_of(matrix.rows)
+        if progress:
+            progress(matrix.n_patients)
+        return TopN(_ends(lengths), index.targets[picked], scores)
+
+    def block(start: int) -> _Lists:
+        return lists_of(matrix.rows[start : start + BLOCK_ROWS])
+
+    starts = range(0, matrix.n_patients, BLOCK_ROWS)
+    # a model that is not a plain sum may use BLAS, whose threads must not stand inside others
+    alone = model.summed(matrix.rows[:0]) is None
     found: list[_Lists] = []
     with contextlib.nullcontext() if alone else ThreadPoolExecutor(os.cpu_count()) as pool:
         for lists in pool.map(block, starts) if pool else map(block, starts):
@@ -133,10 +139,27 @@ def top_n(
     return _joined(found, index.targets)
 
 
+def _of_kinds(kinds: Collection[str]) -> np.ndarray:  # (len(TREATMENT_KINDS),) bool
+    return np.array([kind in kinds for kind in TREATMENT_KINDS])
+
+
+def _check_width(scored: np.ndarray, index: ColumnIndex) -> None:
+    if scored.shape[1] != len(index.targets):  # compiled loops would read beyond the end
+        raise EngineError(
+            f"the model scores {scored.shape[1]} treatments, and the matrix has {len(index.targets)}: fit it anew"
+        )
+
+
+def _ends(lengths: np.ndarray) -> np.ndarray:  # (n_lists + 1,) int64
+    ends = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    return ends
+
+
 def _joined(found: list[_Lists], targets: np.ndarray) -> TopN:
     """The lists of all blocks, which are given up on the way: together they are as large as what they are joined to."""
     lengths = np.concatenate([lists[0] for lists in found])
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    indptr = _ends(lengths)
     columns, scores = np.empty(indptr[-1], dtype=np.int32), np.empty(indptr[-1], dtype=np.float32)
     end = 0
     for place in range(len(found)):

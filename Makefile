@@ -159,6 +159,7 @@ lock: install
 # reaches PyPI alone cannot, and is told so: run it where it can be, every week.
 audit: install
 	@mkdir -p build
+	.venv/bin/pip install -q --disable-pip-version-check uv
 	.venv/bin/uvx -q --from 'cyclonedx-bom==$(CYCLONEDX)' cyclonedx-py requirements docs/deploy/requirements.txt \
 		--output-reproducible --of JSON -o build/sbom.cdx.json
 	@echo "build/sbom.cdx.json: $$(grep -c '"purl"' build/sbom.cdx.json) components"

@@ -5,6 +5,7 @@ PATIENTS ?= 5000
 BY ?= patient
 SIZES ?= 1 5 15
 NIGHTS ?= 100000 300000 1000000
+PYSPARK ?= 4.3.0
 CYCLONEDX ?= 7.5.0
 HADOLINT ?= 2.15.1
 RECTOOLS ?= 0.19.0
@@ -17,7 +18,7 @@ APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get ins
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
 
 .PHONY: run install test test-slow lint lint-deploy kernels bench bench-loaders bench-nightly bench-quality bench-risk \
-	bench-safety lock audit clean
+	bench-readings bench-safety lock audit clean
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
@@ -58,8 +59,20 @@ $(READY): requirements.txt setup.cfg pyproject.toml
 test: .venv/.tools
 	.venv/bin/pytest -m "not slow"
 
-test-slow: .venv/.tools .venv/.node
+test-slow: .venv/.tools .venv/.node .venv/.deep .venv/.spark
 	.venv/bin/pytest -m slow -n 0
+	PYTHONPATH=.venv/deep .venv/bin/pytest -n 0 -k "caser or Caser" tests/recommender
+
+# PyTorch, gigabytes with what it brings, apart from everything else: it fits one model that is not served.
+.venv/.deep: $(READY)
+	.venv/bin/pip install -q --disable-pip-version-check --target .venv/deep 'torch>=2.6'
+	@touch $@
+
+# Spark for a cluster on this machine: Java, and the extra, which carries Spark itself (500 MB).
+.venv/.spark: $(READY) setup.cfg
+	@command -v java >/dev/null || $(APT) openjdk-17-jre-headless || $(APT) default-jre-headless
+	.venv/bin/pip install -q --disable-pip-version-check 'pyspark==$(PYSPARK)'
+	@touch $@
 
 # A CDS Hooks client that is not ours; its lock is beside its test.
 .venv/.node: $(READY) tests/api/slow/package-lock.json
@@ -111,6 +124,10 @@ bench-nightly: install
 # BY=hospital: judged by hospitals that were not learned from
 bench-quality: install
 	.venv/bin/python benchmarks/quality.py --by $(BY)
+
+# readings that stream in: how many a second, and how soon an event is told
+bench-readings: install
+	.venv/bin/python benchmarks/readings.py
 
 # how well the risk models foresee hospital deaths of real patients
 bench-risk: install

@@ -11,10 +11,12 @@ from api import (
     about,
     cds_hooks,
     errors,
+    events,
     feedback,
-    fhir_knowledge,
+    fhir_issues,
     live,
     metrics,
+    observations,
     openapi,
     ops,
     pages,
@@ -27,6 +29,7 @@ from api.auth.guard import guard, is_on
 from api.compress import compress
 from api.formulary_file import FormularyFile
 from api.kept import MIB, Kept
+from api.observation_types import LONGEST_HOLD
 from api.observe import OrjsonProvider, log_failure, observe
 from api.reference import Reference
 from api.reviews import Reviews
@@ -56,7 +59,7 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
     the pages can say that it is down rather than fail to start, and is closed when the process ends.
     """
     app = App(__name__, root_path=str(Path(__file__).parent))
-    app.config.update(PROPAGATE_EXCEPTIONS=False, MAX_CONTENT_LENGTH=MAX_FORM_BYTES)
+    app.config.update(PROPAGATE_EXCEPTIONS=False, MAX_CONTENT_LENGTH=MAX_FORM_BYTES, LONGEST_HOLD=LONGEST_HOLD)
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}  # a tenth of a page's weight
     app.url_map.merge_slashes = False  # a redirect would repeat the path, which may hold a patient id
     in_service = settings is None and store is None  # started by gunicorn
@@ -80,8 +83,10 @@ def create_app(settings: Settings | None = None, store: Store | None = None) -> 
         live,
         cds_hooks,
         feedback,
+        observations,
+        events,
         pharmacy,
-        fhir_knowledge,
+        fhir_issues,
         metrics,
         openapi,
         ops,

@@ -44,7 +44,7 @@ from recommender.catalogue import BadCursor, Catalogue, Hit, Treatment
 from recommender.errors import EngineError
 from recommender.formulary import Formulary
 
-FORMAT = "1"  # part of every ETag
+FORMAT = "2"  # part of every ETag
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 OURS = "urn:rxrec:code"  # the codes of the rest of this API
 WRITTEN = "2026-11-25"  # the capability statement
@@ -80,16 +80,21 @@ _HOW: Mapping[str, object] = {
 @blueprint.get("/metadata")
 @operation("What this server can do with FHIR", answer=CapabilityStatement, query=NoQuery, **{**_HOW, "problems": ()})
 def metadata() -> Response:
-    """The capability statement: read and search of MedicationKnowledge, FHIR R4."""
+    """The capability statement: read and search of MedicationKnowledge, search of DetectedIssue, FHIR R4."""
     query(NoQuery)
     resource = {
         "type": "MedicationKnowledge",
         "interaction": [{"code": "read"}, {"code": "search-type"}],
         "searchParam": [{"name": name, "type": kind} for name, kind in SEARCHED.items()],
     }
+    issues = {
+        "type": "DetectedIssue",
+        "interaction": [{"code": "search-type"}],
+        "searchParam": [{"name": "patient", "type": "reference"}],
+    }
     answer = CapabilityStatement(
         "active", WRITTEN, "instance", "4.0.1", ("json",), {"description": "rxrec"},
-        ({"mode": "server", "resource": [resource]},),
+        ({"mode": "server", "resource": [resource, issues]},),
     )  # fmt: skip
     return reply(answer, etag(FORMAT, "metadata"), FHIR_JSON)
 

@@ -83,6 +83,22 @@ class Bundle(Element, frozen=True, tag_field="resourceType", tag="Bundle"):
     entry: tuple[Entry, ...] = ()
 
 
+class IssueEntry(Element, frozen=True):
+    """One DetectedIssue of a page."""
+
+    full_url: str
+    resource: dict[str, Any]
+    search: Match
+
+
+class IssueBundle(Element, frozen=True, tag_field="resourceType", tag="Bundle"):
+    """What changed for a patient, as DetectedIssue resources, the newest first."""
+
+    type: Literal["searchset"] | UnsetType = UNSET
+    total: int | UnsetType = UNSET
+    entry: tuple[IssueEntry, ...] = ()
+
+
 class Issue(Element, frozen=True):
     """What went wrong."""
 

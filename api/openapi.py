@@ -20,6 +20,7 @@ from api.described import OF_ENDPOINT
 from api.operations import Operation
 from api.typed import JSON, etag, reply
 
+PATIENT_ROOMS = {"patients", "recommendations", "feedback", "observations", "events"}
 REF = "#/components/schemas/{name}"
 DESCRIPTION = (
     "Treatment suggestions of a hospital's own records, and what its pharmacy asks about drugs. Suggestions support a "
@@ -145,7 +146,7 @@ def _operation(
 def _tag(path: str) -> str:
     first = path.strip("/").split("/")
     return {"health": "health", "fhir": "FHIR", "cds-services": "CDS Hooks"}.get(first[0]) or (
-        "patients" if first[1:2] in (["patients"], ["recommendations"], ["feedback"]) else "pharmacy"
+        "patients" if set(first[1:2]) & PATIENT_ROOMS else "pharmacy"
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
-from api import frame, pages_feedback, pages_model, pages_pharmacy, pages_whatif
+from api import frame, pages_events, pages_feedback, pages_model, pages_pharmacy, pages_whatif
 from api.answers import DEFAULT_N
 from api.observe import request_id
 from api.patient import shown
@@ -22,6 +22,7 @@ blueprint = Blueprint("pages", __name__)
 for room in (
     pages_feedback.blueprint,
     pages_whatif.blueprint,
+    pages_events.blueprint,
     pages_model.blueprint,
     pages_pharmacy.drugs,
     pages_pharmacy.interactions,

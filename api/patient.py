@@ -36,12 +36,18 @@ MEASURED = (EGFR, CREATININE, "potassium", "sodium", "inr", "haemoglobin", "plat
 def shown(patient_id: str, form: MultiDict[str, str]) -> dict[str, Any]:
     """The values of `patient.html`. Raises UnknownPatient and what reading the store raises; BadParameter for a list
     that cannot be had."""
+    following = _following()  # before the chart is read, so that nothing falls between
     desk, entry = serving().patient(patient_id)
     elapsed = elapsed_days(desk.release)
     kinds = checked_kinds(form.getlist("kind"))
     n = checked_n(form.get("n", str(DEFAULT_N)), longest(desk.release, kinds))
     found = answer_of(desk, entry, desk.reading(entry.chart, elapsed=elapsed), patient_id, n, kinds)
-    return values(desk, entry, found, n, elapsed)
+    return {**values(desk, entry, found, n, elapsed), "following": following}
+
+
+def _following() -> str:
+    """The last event there is, from which the page reads on; "" where nobody watches, so that there will be none."""
+    return serving().events().last() if serving().readings().is_watched() else ""
 
 
 def values(

@@ -82,7 +82,7 @@ def risks() -> Risks:
 def _line(release: RiskRelease, scores: Scores, told: Told, t: Words) -> RiskLine:
     """A time is told only where the outcome has one."""
     name, span = release.asked.name, release.asked.span_parts
-    said = t("risk.within", name=name, span=t.count(f"risk.{span[1]}", span[0])) if span else t("risk.has", name=name)
+    said = t("risk.within", name=name, span=t.count(f"span.{span[1]}", span[0])) if span else t("risk.has", name=name)
     raise_, lower = ([n for n, part in told.reasons if (part > 0) == up] for up in (True, False))
     sides = (("risk.raise", raise_), ("risk.lower", lower))
     because = t("risk.and").join(t(key, names=t("list.comma").join(names)) for key, names in sides if names)

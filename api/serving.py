@@ -6,6 +6,7 @@ import atexit
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import cache, partial
 
 from flask import current_app
@@ -22,13 +23,18 @@ from recommender.errors import (
     UnknownPatient,
     UnknownVersion,
 )
+from recommender.observations import milliseconds
 from recommender.offer import Desk
+from recommender.offered import elapsed_days
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
 from recommender.settings import Settings
 from recommender.snapshot import Entry, Release
 from recommender.store import PublishedVersion, Store, open_store
+from recommender.stream import Events, Place, Readings
+from recommender.watching.charts import current, observing, with_observations
 
+KNOWN_SECONDS, MOST_KNOWN = 60.0, 200_000
 WARM_AGAIN_SECONDS, MENDED_SECONDS = 1.0, 30.0
 # looked for in place of a patient who is not the caller's: neither the answer nor its time tells the two apart
 NOBODY = "\0nobody"
@@ -81,7 +87,7 @@ class DeskCache:
     def _desk(self, release: Release) -> Desk:
         screen, indications = safety_of(self._settings.rules, self._settings.vocabulary)
         return Desk(
-            release,
+            observing(release, screen),
             screen,
             indications,
             self._settings.interaction_cost,
@@ -100,6 +106,8 @@ class Serving:
         self._settings, self._formulary = settings, formulary
         self._handed_in = store is not None
         self._open = (store, DeskCache(store, settings, formulary)) if store is not None else None
+        self._known: tuple[str, float, set[str]] = ("", 0.0, set())
+        self._stream: tuple[Readings, Events] | None = None
         self._lock = threading.Lock()
         self._warming = threading.Event()
 
@@ -146,17 +154,27 @@ class Serving:
         held = cache.held()
         entry = store.current_entry(held.release, looked_for) if held else None
         if held and entry:
-            return held, entry
+            return held, self._as_it_is_now(held, [patient_id], [entry])[0]
         desk = cache.current()
         try:
-            return desk, store.entry(desk.release, looked_for)
+            entry = store.entry(desk.release, looked_for)
         except UnknownVersion:  # retired since the pointer was read: only then look again
             desk = cache.current()
-            return desk, store.entry(desk.release, looked_for)
+            entry = store.entry(desk.release, looked_for)
+        return desk, self._as_it_is_now(desk, [patient_id], [entry])[0]
 
     def patients(self, patient_ids: Sequence[str]) -> tuple[Desk, list[Entry | UnknownPatient | StoreCorrupt]]:
         """The desk and the entry of each patient, all of one version; in place of an entry what is wrong with that one
         alone. Raises what `desk` raises."""
+        desk, entries = self.published(patient_ids)
+        there = [(place, one) for place, one in enumerate(entries) if isinstance(one, Entry)]
+        now = self._as_it_is_now(desk, [patient_ids[place] for place, _ in there], [one for _, one in there])
+        for (place, _), entry in zip(there, now, strict=True):
+            entries[place] = entry
+        return desk, entries
+
+    def published(self, patient_ids: Sequence[str]) -> tuple[Desk, list[Entry | UnknownPatient | StoreCorrupt]]:
+        """The same as the night left it, without what was measured since."""
         audit.asked(*patient_ids)
         store, cache = self._opened()
 
@@ -173,6 +191,46 @@ class Serving:
         except UnknownVersion:  # retired since the pointer was read: all of the new one
             desk = cache.current()
             return desk, [entry(desk, patient_id) for patient_id in patient_ids]
+
+    def known(self, patient_ids: Sequence[str]) -> list[bool]:
+        """Whether each is a patient of the version being served, and the caller's to see. Who was one a moment ago need
+        not be looked up again."""
+        version, moment = self.release().version, time.monotonic()
+        held_of, until, held = self._known
+        if held_of != version or until < moment or len(held) > MOST_KNOWN:
+            held = set()
+            self._known = (version, moment + KNOWN_SECONDS, held)
+        asked = [one for one in patient_ids if one not in held]
+        held.update(one for one, entry in zip(asked, self.published(asked)[1], strict=True) if isinstance(entry, Entry))
+        audit.asked(*patient_ids)
+        return [one in held and audit.is_theirs(one) for one in patient_ids]
+
+    def _as_it_is_now(self, desk: Desk, patient_ids: Sequence[str], entries: Sequence[Entry]) -> list[Entry]:
+        """The entries with what was measured since the night, where that is newer."""
+        moment = datetime.now(UTC)
+        now, elapsed = milliseconds(moment), elapsed_days(desk.release, moment)
+        found = []
+        for newest, entry in zip(self.readings().newest(patient_ids), entries, strict=True):
+            newer = current(newest, desk.release, desk.screen, entry, now)
+            found.append(with_observations(entry, newer, desk.release, desk.screen, elapsed, now) if newer else entry)
+        return found
+
+    def readings(self) -> Readings:
+        """What was measured since the night. Raises StoreUnavailable."""
+        return self._streams()[0]
+
+    def events(self) -> Events:
+        """What changed because of it. Raises StoreUnavailable."""
+        return self._streams()[1]
+
+    def _streams(self) -> tuple[Readings, Events]:
+        url = self.store().url
+        with self._lock:
+            if self._stream is None:
+                secret = self._settings.secret_file
+                place = Place(url, self._settings.key_prefix, secret)
+                self._stream = (Readings(place), Events(place))
+            return self._stream
 
     def store(self) -> Store:
         """The store, for what all server processes share. Raises StoreUnavailable."""

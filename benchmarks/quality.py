@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from recommender.evaluation.split import FOLDS, folds_of
 from recommender.evaluation.trial import make_trial
 from recommender.loaders import load
 from recommender.models import MODELS
+from recommender.sequence import with_visits
 from recommender.vocabulary import DrugVocabulary
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +39,9 @@ def measured(by: str, names: list[str], seed: int) -> Evaluation:
     trial = make_trial(records, "started", ["drug"])
     folds = folds_of(trial.person if by == "patient" else trial.site, FOLDS, seed)
     models = [MODELS[name]() for name in names]
+    if any(model.reads_visits for model in models):
+        matrix = with_visits(records, trial.moments, trial.taught)
+        trial = replace(trial, taught=matrix, asked=matrix)
     with tqdm(total=len(models), unit=" models") as bar:
         return evaluate(models, trial, folds, seed=seed, progress=lambda done: (bar.update(done), None)[1])
 
@@ -72,7 +77,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     given = parser.parse_args()
-    text = as_markdown(measured(given.by, given.model or list(MODELS), given.seed), given.by)
+    names = given.model or [name for name in MODELS if MODELS[name].is_available()]
+    text = as_markdown(measured(given.by, names, given.seed), given.by)
     given.out.mkdir(parents=True, exist_ok=True)
     (given.out / f"quality-{given.by}.md").write_text(text, encoding="utf-8")
     print(text)

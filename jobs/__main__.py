@@ -25,6 +25,7 @@ from jobs.secret import secret
 from jobs.serve import serve
 from jobs.versions import rollback, versions
 from jobs.vocabulary import vocabulary
+from jobs.watch import events, watch
 from recommender import __version__
 from recommender.settings import Settings
 
@@ -62,6 +63,8 @@ for command in (
     fit,
     nightly,
     serve,
+    watch,
+    events,
     evaluate,
     versions,
     rollback,

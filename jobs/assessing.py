@@ -54,7 +54,24 @@ def assess(
     try:
         trial = make_trial(records, usual_protocol(records), kinds)
     except TrainingError as error:
-        return Night(_choice(name, workdir, None), {"not_assessed": str(error)})
+        return not_assessed(name, workdir, error)
+    return judged(trial, records, name, workdir, served, use, progress)
+
+
+def not_assessed(name: str, workdir: Path, why: TrainingError) -> Night:
+    return Night(_choice(name, workdir, None), {"not_assessed": str(why)})
+
+
+def judged(
+    trial: Trial,
+    records: Records,
+    name: str,
+    workdir: Path,
+    served: Release | None,
+    use: FeedbackUse,
+    progress: Callable[[int], None],
+) -> Night:
+    """As `assess`, by a trial. Of the records, only the people of the trial are looked at."""
     choice = _choice(name, workdir, trial)
     models = {model.name: model for model in (choice.model, PopularityModel())}
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from recommender.evaluation.trial import PROTOCOLS, Trial, make_trial, usual_pro
 from recommender.models import MODELS
 from recommender.records import THERAPIES
 from recommender.safety.screen import Screen
+from recommender.sequence import with_visits
 
 SHOWN = (MAIN, "recall", "capped_recall", "pr_auc", "jaccard")
 
@@ -70,7 +72,10 @@ def evaluate(
         raise click.UsageError("--by calendar and --cutoff go together")
     records = source.read(console)
     trial = make_trial(records, protocol or usual_protocol(records), kinds or THERAPIES, seed=seed)
-    asked = [MODELS[name]() for name in names or MODELS]
+    asked = [MODELS[name]() for name in names or MODELS if names or MODELS[name].is_available()]
+    if any(model.reads_visits for model in asked) and trial.taught.later is not None:
+        matrix = with_visits(records, trial.moments, trial.taught)
+        trial = replace(trial, taught=matrix, asked=matrix)
     models = [model for model in asked if trial.taught.later is not None or not model.needs_later]
     with console.progress("evaluate", len(models), "models") as progress:
         split = _folds(trial, by, folds, cutoff, seed)

@@ -19,7 +19,7 @@ from recommender.evaluation.compare import MAIN, K, evaluate
 from recommender.evaluation.split import Fold, folds_of, one_of
 from recommender.evaluation.trial import Trial, make_trial, usual_protocol
 from recommender.gate import quality_of
-from recommender.models import MODELS
+from recommender.models import SERVABLE
 from recommender.models.base import Model
 from recommender.models.popularity import PopularityModel
 from recommender.records import THERAPIES, Records
@@ -29,7 +29,12 @@ from recommender.selection import AUTO, FILE, GRIDS, MOST_TESTED, Selection, sav
 @click.command()
 @source_options
 @click.option(
-    "--model", "name", type=click.Choice([AUTO, *MODELS]), default=AUTO, show_default=True, help="All, or one to tune."
+    "--model",
+    "name",
+    type=click.Choice([AUTO, *SERVABLE]),
+    default=AUTO,
+    show_default=True,
+    help="All, or one to tune.",
 )
 @click.option(
     "--balance", type=click.Choice(BALANCED), help="Small groups of these count for more (docs/evaluation.md)."

@@ -12,6 +12,7 @@ from recommender.errors import EngineError
 from recommender.feedback import FeedbackLog
 from recommender.forgotten import Forgotten
 from recommender.store import open_store
+from recommender.stream import Place, Readings
 
 
 @click.command()
@@ -21,10 +22,10 @@ from recommender.store import open_store
 def forget(console: Console, patient: str, yes: bool) -> None:
     """Remove a person; `-` reads the id from stdin, so that no shell keeps it.
 
-    From every published version, the log of feedback and what runs have kept, weights too, as no weight tells whose it
-    is; later nights, fits and evaluations leave the person out, also where an export holds them. The weights of the
-    served model still have learned from them until the next night. The audit log stays: it must tell who saw them.
-    Backups, exports and reports are yours to clean.
+    From every published version, the log of feedback, readings and their events, and what runs have kept, weights too,
+    as no weight tells whose it is; later nights, fits and evaluations leave the person out, also where an export holds
+    them. The weights of the served model still have learned from them until the next night. The audit log stays: it
+    must tell who saw them. Backups, exports and reports are yours to clean.
     """
     patient_id = sys.stdin.readline().strip() if patient == "-" else patient
     if not patient_id:
@@ -48,10 +49,13 @@ def forget(console: Console, patient: str, yes: bool) -> None:
             kept += 1
     with open_store(settings) as store:
         versions = store.forget(patient_id)
-    told = {"versions": versions, "feedback_events": events, "folders": kept}
+        # last: from now on no consumer knows the person any more
+        readings = Readings(Place(store.url, settings.key_prefix, settings.secret_file)).forget(patient_id)
+    told = {"versions": versions, "feedback_events": events, "readings": readings, "folders": kept}
     console.result(
         told,
-        f"removed from {versions} published versions, {events} events of feedback and {kept} folders that runs kept. "
+        f"removed from {versions} published versions, {events} events of feedback, {readings} readings and events of "
+        f"monitoring and {kept} folders that runs kept. "
         "Run `rxrec nightly` so that the served model has not learned from this person either; if a night was running, "
         "do this again when it has ended.",
     )

@@ -32,6 +32,8 @@ from recommender.snapshot import Release
 from recommender.store import Store
 
 NAMES = ("card", "quality", "pharmacy", "drift", "history")
+WALKING = ("quality", "pharmacy", "drift")  # these look at every patient, each some 2 ms of processor time
+MOST_WALKED = 100_000  # patients; of more, these are written where they are asked for by name
 FOLDER = "reports"
 N = 10  # suggestions a patient, where a list does not say otherwise
 SAFE = re.compile(r"\w[\w.-]{0,63}")  # of a list: the name of its folder
@@ -41,23 +43,27 @@ KEYS = (*TEXTS, *NUMBERS, "sex", "ids", "n")
 
 @dataclass(frozen=True)
 class Wanted:
-    """reports: of NAMES; lists: name -> what a list asks for (docs/reports.md); site: for the card."""
+    """reports: of NAMES; lists: name -> what a list asks for (docs/reports.md); site: for the card. usual: what is
+    usual, and nothing by name."""
 
     reports: tuple[str, ...]
     lists: Mapping[str, Mapping[str, Any]]
     site: Mapping[str, str] | None
+    usual: bool = False
 
     @classmethod
     def of(cls, reports: str, lists: Path | None, site: Path | None) -> Wanted:
         """Looked at before the night begins. Raises InputError."""
         names = tuple(dict.fromkeys(part.strip() for part in reports.split(",") if part.strip()))
-        if unknown := sorted(set(names) - {*NAMES, "none"}):
-            raise InputError(f"{', '.join(unknown)}: none of {', '.join(NAMES)}, none", field="reports")
+        if unknown := sorted(set(names) - {*NAMES, "none", "usual"}):
+            raise InputError(f"{', '.join(unknown)}: none of {', '.join(NAMES)}, none, usual", field="reports")
         words = None if site is None else site_of(site)
         card_of("", {}, site=words)  # a key that is none is found out now
         asked = {} if lists is None else json_of(lists)
         for name, wish in asked.items():
             _check(name, wish, lists.name if lists else "")
+        if "usual" in names:
+            return cls(NAMES, asked, words, usual=True)
         return cls(tuple(name for name in names if name != "none"), asked, words)
 
 
@@ -91,9 +97,10 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--lists", type=path, help="Lists of patients to write every night: JSON (docs/reports.md)."),
         click.option(
             "--reports",
-            default=",".join(NAMES),
+            default="usual",
             show_default=True,
-            help="What to write once the version is served, with commas between; none: nothing.",
+            help=f"What to write once the version is served, with commas between: {', '.join(NAMES)}; none: nothing; "
+            f"usual: all of them, beyond {MOST_WALKED:,} patients only what need not look at each.",
         ),
     ):
         command = option(command)
@@ -133,9 +140,13 @@ def write_reports(console: Console, events: Events, run: Run, store: Store, want
         "history": lambda: history_folder(out / "history", console.settings.workdir, store),
     }
     with run.timed("reports") as cost:
+        patients = next(one.patients for one in store.versions() if one.version == version)
         for name in wanted.reports:
             with _told(console, events, written, name, out / name):
-                every[name]()
+                if wanted.usual and name in WALKING and patients > MOST_WALKED:
+                    written.left_out[name] = f"it would look at each of {patients:,} patients: ask for it by name"
+                else:
+                    every[name]()
         for name, wish in wanted.lists.items():
             with _told(console, events, written, f"lists/{name}", out / "lists" / name):
                 _list(console, store, desk(), out / "lists" / name, wish)

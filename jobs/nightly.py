@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,25 +19,25 @@ import numpy as np
 
 from data.synthetic import is_sample
 from jobs.assessing import Night, assess, load_night, save_night
+from jobs.concluding import conclude, night_in_words, served_version
 from jobs.console import Console
-from jobs.feedback import heard, night_in_words
+from jobs.feedback import heard
 from jobs.kinds import kinds_option
-from jobs.night_reports import Wanted, failures_in_words, write_card_of_refused, write_reports
-from jobs.night_reports import in_words as reports_in_words
+from jobs.night_reports import Wanted, failures_in_words
 from jobs.night_reports import options as report_options
 from jobs.source import Source, source_options
-from jobs.stages import Events, Form, Kept, Run, fingerprint, sha256_of
-from jobs.updating import in_words, load_update, save_update
+from jobs.stages import Events, Form, Kept, Run, Telling, fingerprint, sha256_of
+from jobs.updating import load_update, save_update
 from recommender.access import seal_of
-from recommender.errors import EngineError, GateRefused, NothingPublished, ReportsFailed, StoreCorrupt
+from recommender.errors import EngineError, ReportsFailed
 from recommender.features import PatientMatrix, build_matrix
 from recommender.feedback import HOW, OFF
 from recommender.forgotten import Forgotten
 from recommender.gate import Verdict, compared, coverage_of, inputs_of
-from recommender.models import MODELS
+from recommender.models import SERVABLE
 from recommender.pipeline import make_snapshot
 from recommender.publication import Onto
-from recommender.records import THERAPIES, TREATMENT_KINDS, Records
+from recommender.records import THERAPIES, TREATMENT_KINDS
 from recommender.run_files import (
     load_matrix,
     load_records,
@@ -47,10 +47,9 @@ from recommender.run_files import (
     save_snapshot,
 )
 from recommender.safety.screen import Screen
-from recommender.sealing import Place
 from recommender.selection import AUTO, FILE
-from recommender.snapshot import Release, Snapshot, pack_release
-from recommender.store import Store, open_store
+from recommender.snapshot import Snapshot
+from recommender.store import open_store
 from recommender.update import make_update, why_not
 
 T = TypeVar("T")
@@ -62,7 +61,7 @@ EXAMPLES = 8  # synthetic patients offered on the start page of the demo
 @click.option(
     "--model",
     "name",
-    type=click.Choice([AUTO, *MODELS]),
+    type=click.Choice([AUTO, *SERVABLE]),
     default=AUTO,
     show_default=True,
     help="auto: what `rxrec fit` selected; else directed where enough visits are known, linear otherwise.",
@@ -99,6 +98,16 @@ EXAMPLES = 8  # synthetic patients offered on the start page of the demo
     type=click.Path(path_type=Path, dir_okay=False),
     help="Append a JSON line for each stage and its progress, for a program that watches.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "spark"]),
+    default="local",
+    show_default=True,
+    help="spark: on a cluster, with pip install 'rxrec[spark]' and Java 17 (docs/spark.md).",
+)
+@click.option("--master", metavar="URL", help="Of the cluster: spark://host:7077, yarn, k8s://..., local[4].")
+@click.option("--spark-conf", "conf", metavar="NAME=VALUE", multiple=True, help="A setting of Spark; may be repeated.")
+@click.option("--parts", type=click.IntRange(min=0), default=0, help="In how many parts the patients lie on a cluster.")
 @report_options
 @kinds_option("default: all kinds; quality is then measured on drugs, procedures and care plans")
 @click.pass_obj
@@ -109,6 +118,10 @@ def nightly(
     gate: str,
     how: str,
     kinds: tuple[str, ...],
+    engine: str,
+    master: str | None,
+    conf: tuple[str, ...],
+    parts: int,
     resume: bool,
     update: bool,
     events_file: Path | None,
@@ -121,6 +134,9 @@ def nightly(
     What was published before stays in service until the new version is whole, and stays as it is when anything fails,
     and when the new version is worse in what it was compared by.
     """
+    cluster = None if engine == "local" else Cluster.asked(master, conf, parts)
+    if (cluster and (resume or update)) or (not cluster and (master or conf or parts)):
+        raise click.UsageError("--resume, --update are for --engine local; --master, --spark-conf, --parts for spark")
     os.umask(0o077)  # what this run writes is readable by its owner only
     workdir, asked, wanted = console.settings.workdir, _asked(), Wanted.of(reports, lists, site)
     events = Events(events_file)
@@ -133,8 +149,9 @@ def nightly(
             elif resume:
                 console.say("there is no such run to take up: a new one begins")
             told = Telling(console.settings, console.quiet, console.as_json, events)
-            summary = _night(told, source, Asked(name, gate, how, kinds, update, asked, wanted), run, stack)
-        console.result(summary, _in_words(summary))
+            asked_for = Asked(name, gate, how, kinds, update, asked, wanted)
+            summary = _night(told, source, asked_for, run, stack, cluster)
+        console.result(summary, night_in_words(summary))
         failed = bool(summary["reports"]["failed"])
         events.tell("run", state="done", exit_code=ReportsFailed.exit_code if failed else 0)
     except EngineError as error:
@@ -165,16 +182,20 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Telling(Console):
-    """A console whose progress is also told as events."""
+class Cluster:
+    """Where Spark is (`master`), its settings, and in how many parts the people are to lie (0: by their number)."""
 
-    events: Events
+    master: str
+    conf: dict[str, str]
+    parts: int
 
-    @contextlib.contextmanager
-    def progress(self, label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
-        with super().progress(label, total, unit) as bar:
-            tell = self.events.progress(label, total, unit)
-            yield lambda done: (bar(done), tell(done))[0]
+    @classmethod
+    def asked(cls, master: str | None, conf: tuple[str, ...], parts: int) -> Cluster:
+        if not master:
+            raise click.UsageError("--engine spark needs --master: spark://host:7077, yarn, k8s://..., local[4]")
+        if not all("=" in one for one in conf):
+            raise click.UsageError("--spark-conf is NAME=VALUE")
+        return cls(master, dict(one.split("=", 1) for one in conf), parts)
 
 
 def _asked() -> str:
@@ -191,25 +212,48 @@ def _made_from(source: Source) -> dict[str, Any]:
     return {"source": source.format, "export": fingerprint(Path(source.path)), "vocabulary": vocabulary, **files}
 
 
-def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stack: contextlib.ExitStack) -> Any:
-    """The stages, one after another; what a night has to say in the end."""
-    events, settings, workdir = console.events, console.settings, console.settings.workdir
+def _night(
+    console: Telling,
+    source: Source,
+    asked: Asked,
+    run: Run | None,
+    stack: contextlib.ExitStack,
+    cluster: Cluster | None,
+) -> dict[str, Any]:
+    """The night on this machine or on a cluster; what it has to say in the end."""
+    if run is None:
+        version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+        runs, seal = console.settings.workdir / "runs", seal_of(console.settings)
+        run = Run.begun(runs / version, asked.digest, console.events, seal)
+        stack.callback(run.close)
+    console.events.run = run.name
+    console.events.tell("run", state="begun", created=run.created)
+    if cluster is None:
+        return _here(console, source, asked, run, stack)
+    from jobs.spark_night import spark_night
+
+    return spark_night(console, source, asked, cluster, run, stack)
+
+
+def _here(console: Telling, source: Source, asked: Asked, run: Run, stack: contextlib.ExitStack) -> dict[str, Any]:
+    """The stages, one after another."""
+    settings, workdir = console.settings, console.settings.workdir
     synthetic, kinds = is_sample(source.path), asked.kinds
     screen = Screen.load(settings.rules, source.vocabulary_folder)  # without rules nothing is read in vain
     store = stack.enter_context(open_store(settings))  # a store that is down is found out before the work, not after
-    if run is None:
-        version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-        run = Run.begun(workdir / "runs" / version, asked.digest, events, seal_of(settings))
-        stack.callback(run.close)
-    events.run = run.name
-    events.tell("run", state="begun", created=run.created)
-    served, why_alone = _served(store, synthetic)
+    served, why_alone = served_version(store, synthetic)
     judge_by, why_alone = (None, "--gate off") if asked.gate == "off" else (served, why_alone)
     use, told = heard(workdir, asked.feedback)
 
     def stage(name: str, made_from: dict[str, Any], make: Callable[[], T], form: Form[T]) -> Kept[T]:
         console.say(f"{name} ...")
         return run.stage(name, made_from, make, form)
+
+    def publish(snapshot: Snapshot, verdict: Verdict, onto: Onto | None = None) -> dict[str, Any]:
+        write = lambda progress: store.publish(snapshot, progress, onto)  # noqa: E731
+        log, patients = records.value.log, len(snapshot.patient_ids)
+        made = (snapshot.release, log, verdict, patients, write)
+        return conclude(console, run, store, screen, asked.gate, asked.wanted, *made)
 
     def judge() -> Night:
         with console.progress("evaluate", 2, "models") as progress:
@@ -250,7 +294,7 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
             update = stage("update", {"served": served.version, "rules": screen.rules.version}, make, kept_as).value
             verdict = compared(update.changed.release.manifest, judge_by, None, why_alone)
             snapshot = _judged(update.changed, verdict)
-            return _conclude(console, run, store, screen, asked, snapshot, update.onto, verdict, records.value)
+            return publish(snapshot, verdict, update.onto)
         console.say(f"a whole night, because {why_whole}")
     today = lambda: build_matrix(records.value, kinds=kinds or TREATMENT_KINDS)  # noqa: E731
     matrix = stage("matrix", {"kinds": kinds}, today, Form(save_matrix, load_matrix))
@@ -263,7 +307,7 @@ def _night(console: Telling, source: Source, asked: Asked, run: Run | None, stac
     coverage = coverage_of(snapshot.release.index, snapshot.top)
     verdict = compared({**snapshot.release.manifest, "coverage": coverage}, judge_by, night.value.gain, why_alone)
     judged = _judged(snapshot, verdict, coverage=coverage)
-    return _conclude(console, run, store, screen, asked, judged, None, verdict, records.value)
+    return publish(judged, verdict)
 
 
 def _judged(snapshot: Snapshot, verdict: Verdict, **more: Any) -> Snapshot:
@@ -273,103 +317,7 @@ def _judged(snapshot: Snapshot, verdict: Verdict, **more: Any) -> Snapshot:
     return replace(snapshot, release=replace(release, manifest=manifest))
 
 
-def _conclude(
-    console: Telling,
-    run: Run,
-    store: Store,
-    screen: Screen,
-    asked: Asked,
-    snapshot: Snapshot,
-    onto: Onto | None,
-    verdict: Verdict,
-    records: Records,
-) -> Any:
-    """Publish and switch over, or refuse; what the night has to say."""
-    release, manifest = snapshot.release, snapshot.release.manifest
-    _write_run(run, release, records)
-    if verdict.reasons and asked.gate == "on":
-        run.end("refused")
-        write_card_of_refused(console, console.events, run, release, asked.wanted)
-        raise GateRefused(
-            f"not published, version {verdict.served} stays in service: {'; '.join(verdict.reasons)}. Everything "
-            f"measured is in {run.folder}/gate.json; `--gate warn` publishes all the same"
-        )
-    for reason in verdict.reasons:
-        console.say(f"  worse than version {verdict.served}: {reason}")
-    console.say("publish ...")
-    with run.timed("publish") as cost, console.progress("publish", len(snapshot.patient_ids), "patients") as progress:
-        # a run that was killed between the two is there already, whole
-        if release.version not in {there.version for there in store.versions()}:
-            store.publish(snapshot, progress, onto)
-        store.activate(release.version)
-    run.add("publish", cost)
-    run.end("published")
-    written = write_reports(console, console.events, run, store, asked.wanted, screen)
-    told = {"update": manifest["update"]} if onto else {}
-    return {
-        "version": release.version,
-        "run": str(run.folder),
-        **told,
-        **{part: manifest[part] for part in ("counts", "safety", "chosen", "quality", "gate", "feedback")},
-        "reports": asdict(written),
-        "seconds": run.costs(),
-    }
-
-
-def _served(store: Store, synthetic: bool) -> tuple[Release | None, str]:
-    """The version being served, or why there is nothing to compare with."""
-    try:
-        served = store.release(store.current())
-    except NothingPublished:
-        return None, "this is the first version"
-    except StoreCorrupt:  # of an earlier program, say: to refuse would leave it in service
-        return None, "the served version cannot be read"
-    if served.manifest.get("synthetic") and not synthetic:
-        return None, "the served version is of synthetic patients"
-    return served, ""
-
-
 def _examples(matrix: PatientMatrix) -> list[str]:
     """Ids of a few patients from the emptiest chart to the fullest."""
     by_size = np.argsort(np.diff(matrix.rows.indptr), kind="stable")
     return [str(matrix.patient_ids[ix]) for ix in by_size[np.linspace(0, len(by_size) - 1, EXAMPLES).astype(int)]]
-
-
-def _write_run(run: Run, release: Release, records: Records) -> None:
-    """`runs/{version}/`: the release as it is published, the account of every row, and the gate's.
-
-    What a model learned may hold patients' rows, so of a sealed run only the rest lies there in clear.
-    """
-    for name, asset in pack_release(release).items():
-        (Place(run.folder) if name == "manifest" else run.place).write(f"release/{name}", asset)
-    (run.folder / "ingest.json").write_text(json.dumps(records.log.as_dict(), indent=2))
-    (run.folder / "gate.json").write_text(json.dumps(release.manifest["gate"], indent=2))
-
-
-def _screened(safety: dict[str, Any]) -> str:
-    found, rules = safety["by_severity"], safety["rules"]
-    return (
-        f"screened by rules {rules['version']}, reviewed {' to '.join(rules['reviewed'])}: of {safety['drugs']:,} "
-        f"suggested drugs {found['contraindicated']:,} are withheld, {found['serious']:,} carry a serious warning and "
-        f"{found['caution']:,} a caution; {safety['not_checked']:,} could not be checked"
-    )
-
-
-def _in_words(summary: dict[str, Any]) -> str:
-    counts, quality, chosen, gate = (summary[part] for part in ("counts", "quality", "chosen", "gate"))
-    if "not_assessed" in quality:
-        judged = f"quality not assessed: {quality['not_assessed']}"
-    else:
-        judged = "{metric} {value:.3f} (95% interval {low:.3f} to {high:.3f}, {patients:,} patients)".format(**quality)
-        judged += ", popularity {value:.3f}".format(**quality["baseline"])
-    worse = "" if gate["passed"] else ", and worse: see the lines above"
-    timed = ", ".join(f"{name} {taken:.1f} s" for name, taken in summary["seconds"].items())
-    update = f"{in_words(summary['update'], counts['patients'])}\n" if "update" in summary else ""
-    return update + (
-        f"version {summary['version']} is being served: {counts['patients']:,} patients, "
-        f"{counts['suggestable']:,} treatments that can be suggested\n"
-        f"model {chosen['model']['name']}: {chosen['why']}\n{judged}\n"
-        f"compared with {gate['compared_with']}{worse}\n{timed}\n"
-        f"{_screened(summary['safety'])}\n{night_in_words(summary['feedback'])}\n"
-        f"{reports_in_words(summary['reports'])}"
-    )

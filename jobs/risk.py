@@ -61,7 +61,7 @@ class Asked:
             asked = Outcome(called, self.outcome, self.horizon_days)
             path = Path(self.source.path)
             table = learn_csv(path, asked, id_column=self.id_column, groups=self.groups, without=self.without)
-            table = table.take(np.flatnonzero(~_forgotten(console).named(table.person)))
+            table = table.take(np.flatnonzero(~_forgotten(console).marked().named(table.person)))
         else:
             if self.id_column or self.groups or self.without:
                 raise click.UsageError("--id, --group and --without are for a table of one row a person")
@@ -213,7 +213,7 @@ def score(console: Console, source: Source, name: str, id_column: str, out: Path
         raise InputError(f"the risk {name!r} was learned from {learned}, and this is none", file=Path(source.path).name)
     if source.format == PLAIN:
         inputs = read_csv(Path(source.path), release.features, id_column=id_column)
-        inputs = inputs.take(np.flatnonzero(~_forgotten(console).named(inputs.ids)))
+        inputs = inputs.take(np.flatnonzero(~_forgotten(console).marked().named(inputs.ids)))
         has, as_of = np.zeros(len(inputs.ids), dtype=bool), f"{datetime.now(UTC):%Y-%m-%d}"
     else:
         records = source.read(console)

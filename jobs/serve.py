@@ -51,7 +51,7 @@ def serve(console: Console, host: str, port: int, workers: int) -> None:
             [
                 *(sys.executable, "-m", "gunicorn", "api:create_app()"),
                 *("--bind", f"[{host}]:{port}" if ":" in host else f"{host}:{port}"),
-                *("--workers", str(workers), "--threads", "4", "--worker-connections", "400"),
+                *("--workers", str(workers), "--threads", "8", "--worker-connections", "400"),
                 # no thread of it waits for a slow client, and no line of its log repeats a request
                 *("--worker-class", "api.worker.Worker", "--logger-class", "api.worker.Log"),
                 # a worker that still compiles or answers gets so long, then it is ended

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
+from jobs.console import Console
 from recommender import __version__
 from recommender.errors import EngineError
 from recommender.sealing import Place, Seal
@@ -73,6 +74,19 @@ class Events:
     def close(self) -> None:
         if self._stream is not None:
             self._stream.close()
+
+
+@dataclass(frozen=True)
+class Telling(Console):
+    """A console whose progress is also told as events."""
+
+    events: Events
+
+    @contextlib.contextmanager
+    def progress(self, label: str, total: int | None, unit: str) -> Iterator[Callable[[int], None]]:
+        with super().progress(label, total, unit) as bar:
+            tell = self.events.progress(label, total, unit)
+            yield lambda done: (bar(done), tell(done))[0]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -19,7 +20,7 @@ import pandas as pd
 
 from recommender.errors import EngineError, InputError
 from recommender.ingest_log import IngestLog, Outcome
-from recommender.records import SCHEMA, SEXES, TABLE_OF_KIND, TIME, RawEvents, RawPatients, Records, Table
+from recommender.records import SCHEMA, SEXES, TABLE_OF_KIND, TIME, Clock, RawEvents, RawPatients, Records, Table
 
 BIRTH_TOLERANCE = pd.Timedelta(days=366)  # some sources know the year of birth only
 BIRTH_UNKNOWN = pd.Timestamp("1900-01-01", tz="UTC")  # since when an allergy without a date and a birth date is known
@@ -68,6 +69,54 @@ class _Piece:
         return replace(self, columns={name: column[:kept] for name, column in self.columns.items()})
 
 
+Description = tuple[str, ...]  # kind, code, name, group, unit
+
+
+@dataclass(frozen=True)
+class Times:
+    """Of some people: on what clock the loader says they are, of how many anything is `known`, of how many of them it
+    lies `ahead` of today, the `last` thing known of any (seconds), and how many events start on each day."""
+
+    clock: Clock
+    known: int
+    ahead: int
+    last: int
+    days: Counter[int]
+
+
+@dataclass(frozen=True)
+class AgreedClock:
+    """Whether each person has an `own` clock; the `last` thing known of anybody; after `limit` nothing is believed."""
+
+    own: bool
+    last: int
+    limit: int
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Of some people: the `latest` start of an event (seconds, MISSING without any); the rows of each description."""
+
+    latest: int
+    rows: dict[Description, int]
+
+
+@dataclass(frozen=True)
+class AgreedConcepts:
+    """The `latest` start of all, the table of concepts, and of each description its concept and whether its unit is
+    the one of most."""
+
+    latest: int
+    concepts: pd.DataFrame
+    place: Mapping[Description, tuple[int, bool]]
+
+    def of(self, described: Iterable[Description]) -> tuple[np.ndarray, np.ndarray]:
+        """The concept (n,) int32 of each description, -1 where no event is left; and whether its unit is usual."""
+        found = [self.place.get(one, (-1, False)) for one in described]
+        concept, usual = zip(*found, strict=True) if found else ((), ())
+        return np.array(concept, dtype=np.int32), np.array(usual, dtype=bool)
+
+
 class Assembly:
     """Resolves ids, rejects what cannot be used (counted, with its reason), and builds `Records`.
 
@@ -77,17 +126,27 @@ class Assembly:
     """
 
     def __init__(
-        self, people: RawPatients, log: IngestLog, scratch: Path | None = None, rows: int = PIECE_ROWS
+        self,
+        people: RawPatients,
+        log: IngestLog,
+        scratch: Path | None = None,
+        rows: int = PIECE_ROWS,
+        *,
+        whole: bool = True,
     ) -> None:
-        """`rows`: how many events may be worked on at once. Raises InputError when there is no usable person."""
+        """`rows`: how many events may be worked on at once. `whole`: not the part of an export that others have parts
+        of too. Raises InputError when a whole export has no usable person."""
         self._log, self._rows = log, rows
         self._room = _Room(scratch)
         self._clock = people.clock
         self._patients = _patients(people, log)
+        if whole and self._patients.empty:
+            raise InputError(f"no patient in this file can be used{log.main_reason}", file=people.file)
         self._index = pd.Index(self._patients["patient_id"])
         self._last = _seconds(self._patients["as_of"]) if "as_of" in self._patients else self._nothing_known()
         self._pieces: list[_Piece] = []
-        self._descriptions: dict[tuple[str, ...], int] = {}  # (kind, code, name, group, unit) -> number
+        self._descriptions: dict[Description, int] = {}  # -> number
+        self._agreed = AgreedClock(own=False, last=MISSING, limit=MISSING)
 
     def _nothing_known(self) -> np.ndarray:
         return np.full(len(self._patients), MISSING)
@@ -116,32 +175,58 @@ class Assembly:
         self._pieces.append(_Piece(raw.file, raw.kind, kept))
 
     def finish(self) -> Records:
-        """Raises InputError when nothing usable is left, EngineError when a row is not accounted for."""
-        if self._on_own_clocks():
+        """Raises InputError when nothing usable is left, EngineError when a row is not accounted for.
+
+        What has to be known of all people before anybody's events can be settled is told by each step to the next; so
+        an export that lies in parts, each with an assembly of its own, goes the same way (`distributed.reading`).
+        """
+        settled = self.settle(agreed_clock([self.times()]))
+        if settled.latest == MISSING and not self._agreed.own:
+            raise InputError(f"no usable event, so there is nothing to learn from{self._log.main_reason}")
+        return self.records(agreed_concepts([settled]))
+
+    def times(self) -> Times:
+        """What the times of these people's events say of the clock they are on."""
+        known = self._last[self._last != MISSING]
+        days: Counter[int] = Counter()
+        for piece in self._pieces:
+            if len(piece):
+                day = piece.columns["start"] // DAY
+                first = int(day.min())
+                counts = np.bincount(day - first)
+                there = np.flatnonzero(counts)
+                days.update(dict(zip((there + first).tolist(), counts[there].tolist(), strict=True)))
+        last = int(known.max(initial=MISSING))
+        return Times(self._clock, len(known), int((known > _tomorrow()).sum()), last, days)
+
+    def settle(self, clock: AgreedClock) -> Settled:
+        """Reject what lies in the future; what is left, as far as others must know it."""
+        self._agreed = clock
+        if not clock.own:
+            self._drop_future(clock.limit)
+        latest = max((int(piece.columns["start"].max()) for piece in self._pieces if len(piece)), default=MISSING)
+        counts = np.zeros(len(self._descriptions), dtype=np.int64)
+        for piece in self._pieces:
+            counts += np.bincount(piece.columns["described"], minlength=len(counts))
+        return Settled(latest, dict(zip(self._descriptions, counts.tolist(), strict=True)))
+
+    def records(self, agreed: AgreedConcepts) -> Records:
+        """Raises EngineError when a row is not accounted for."""
+        if self._agreed.own:
             born, unknown = _seconds(self._patients["birth_date"]), self._last == MISSING
-            last = np.where(unknown, np.where(born == MISSING, self._last.max(), born), self._last)
+            last = np.where(unknown, np.where(born == MISSING, self._agreed.last, born), self._last)
         else:
-            self._drop_future(_latest_believable(self._pieces))
-            latest = max((piece.columns["start"].max() for piece in self._pieces if len(piece)), default=None)
-            if latest is None:
-                raise InputError(f"no usable event, so there is nothing to learn from{self._log.main_reason}")
-            last = np.full(len(self._patients), latest)
+            last = np.full(len(self._patients), agreed.latest)
         patients = self._patients.assign(as_of=_times(last))
-        concepts, concept_of, usual_unit = self._concepts()
+        concept_of, usual_unit = agreed.of(self._descriptions)
         tables = {table: self._table(table, concept_of, usual_unit) for table in get_args(Table)}
         self._log.check()
         return Records(
             patients=patients[list(SCHEMA["patients"])].astype(SCHEMA["patients"]),
-            concepts=concepts,
+            concepts=agreed.concepts,
             log=self._log,
             **tables,
         )
-
-    def _on_own_clocks(self) -> bool:
-        if self._clock != "told by the dates":
-            return self._clock == "own"
-        known = self._last[self._last != MISSING]
-        return bool((known > _tomorrow()).sum() > len(known) / 2)
 
     def _usable(self, raw: RawEvents) -> pd.DataFrame:
         """The rows of `raw` that belong to a known patient at a possible time, with `patient_ix` (int32) added."""
@@ -180,32 +265,6 @@ class Assembly:
                 piece.columns["start"][late] = born[piece.columns["patient_ix"][late]]
             else:
                 self._pieces[place] = piece.keep(~late)
-
-    def _concepts(self) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-        """The table of distinct (kind, code), in order of kind then code, each as most of its events describe it.
-
-        And for each description: its concept (n_descriptions,) int32, and whether its unit is that concept's, bool.
-        """
-        counts = np.zeros(len(self._descriptions), dtype=np.int64)
-        for piece in self._pieces:
-            counts += np.bincount(piece.columns["described"], minlength=len(counts))
-        described = pd.DataFrame(list(self._descriptions), columns=["kind", *WORDS], dtype="str")
-        described = described.assign(rows=counts, number=range(len(counts)))
-        # of two names as frequent, the one that comes later in the alphabet: METFORMIN stands before Metformin
-        described = described.sort_values(
-            ["kind", "code", "rows", *WORDS[1:]], ascending=[True, True, False, False, True, True]
-        )
-        used = described["rows"].groupby([described["kind"], described["code"]], sort=False).transform("sum") > 0
-        described = described[used]
-        new = ~described.duplicated(["kind", "code"])
-        concepts = described[new].reset_index(drop=True)
-        concept = new.cumsum().to_numpy() - 1
-        number = described["number"].to_numpy()
-        concept_of = np.full(len(counts), -1, dtype=np.int32)
-        concept_of[number] = concept
-        in_usual_unit = np.zeros(len(counts), dtype=bool)
-        in_usual_unit[number] = described["unit"].to_numpy() == concepts["unit"].to_numpy()[concept]
-        return concepts[list(SCHEMA["concepts"])].astype(SCHEMA["concepts"]), concept_of, in_usual_unit
 
     def _table(self, name: Table, concept_of: np.ndarray, in_usual_unit: np.ndarray) -> pd.DataFrame:
         """The events of a table without those in another unit than most of their code's (numbers in two units must not
@@ -256,6 +315,42 @@ class Assembly:
         return pd.DataFrame(columns, copy=False)
 
 
+def agreed_clock(told: Sequence[Times]) -> AgreedClock:
+    """What the assemblies of an export, each with some of its people, have to settle their events by."""
+    known, ahead = sum(one.known for one in told), sum(one.ahead for one in told)
+    clock = told[0].clock
+    days = sum((one.days for one in told), Counter())
+    last = max(one.last for one in told)
+    own = ahead > known / 2 if clock == "told by the dates" else clock == "own"
+    return AgreedClock(own, last, _latest_believable(days))
+
+
+def agreed_concepts(settled: Sequence[Settled]) -> AgreedConcepts:
+    """The table of distinct (kind, code), in order of kind then code, each as most of its events describe it."""
+    rows: Counter[Description] = Counter()
+    for one in settled:
+        rows.update(one.rows)
+    described = pd.DataFrame(list(rows), columns=["kind", *WORDS], dtype="str")
+    described = described.assign(rows=np.array(list(rows.values()), dtype=np.int64), number=range(len(rows)))
+    # of two names as frequent, the one that comes later in the alphabet: METFORMIN stands before Metformin
+    described = described.sort_values(
+        ["kind", "code", "rows", *WORDS[1:]], ascending=[True, True, False, False, True, True]
+    )
+    used = described["rows"].groupby([described["kind"], described["code"]], sort=False).transform("sum") > 0
+    described = described[used]
+    new = ~described.duplicated(["kind", "code"])
+    concepts = described[new].reset_index(drop=True)
+    concept = new.cumsum().to_numpy() - 1
+    usual = described["unit"].to_numpy() == concepts["unit"].to_numpy()[concept]
+    keys = list(rows)
+    place = {
+        keys[number]: (int(ix), bool(in_usual_unit))
+        for number, ix, in_usual_unit in zip(described["number"].to_numpy(), concept, usual, strict=True)
+    }
+    latest = max(one.latest for one in settled)
+    return AgreedConcepts(latest, concepts[list(SCHEMA["concepts"])].astype(SCHEMA["concepts"]), place)
+
+
 class _Room:
     """Where arrays stand: in memory, or in unnamed files of the scratch folder that go when the arrays do."""
 
@@ -297,8 +392,6 @@ def _patients(people: RawPatients, log: IngestLog) -> pd.DataFrame:
     again = frame["patient_id"].duplicated()
     log.add(people.file, "patient_id", "the same patient id as an earlier row", frame.loc[again, "row"])
     frame = frame[~again].reset_index(drop=True)
-    if frame.empty:
-        raise InputError(f"no patient in this file can be used{log.main_reason}", file=people.file)
     log.count_kept(people.file, len(frame))
     unknown = ~frame["sex"].isin(SEXES)
     if unknown.any():
@@ -306,18 +399,14 @@ def _patients(people: RawPatients, log: IngestLog) -> pd.DataFrame:
     return frame.assign(patient_id=frame["patient_id"].astype("str"), site=frame.get("site", ""))
 
 
-def _latest_believable(pieces: Sequence[_Piece]) -> int:
+def _latest_believable(days: Mapping[int, int]) -> int:
     """Tomorrow, or a year after all but a thousandth of the starts: de-identified data may be set in the future."""
     limit = _tomorrow()
-    if all(piece.columns["start"].max(initial=limit) <= limit for piece in pieces):
+    if not days:
         return limit
-    first = min(int(piece.columns["start"].min()) for piece in pieces if len(piece)) // DAY
-    days = np.zeros(0, dtype=np.int64)
-    for piece in pieces:
-        more = np.bincount(piece.columns["start"] // DAY - first, minlength=len(days))
-        more[: len(days)] += days
-        days = more
-    usual = first + int(np.searchsorted(days.cumsum(), int(0.999 * (days.sum() - 1)), side="right"))
+    day = sorted(days)
+    starts = np.array([days[one] for one in day], dtype=np.int64)
+    usual = day[int(np.searchsorted(starts.cumsum(), int(0.999 * (starts.sum() - 1)), side="right"))]
     return max(limit, (usual + 1 + YEAR_DAYS) * DAY)
 
 

@@ -222,12 +222,36 @@ class PatientMatrix:
         return replace(self, index=index, later=later, began=began)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What charts show today, from which columns and targets follow, in counts that add up over groups of patients.
+
+    treated (n_concepts,) int64: how many patients have each treatment; shown (n_concepts,) bool: which conditions and
+    allergies any chart shows.
+    """
+
+    n_patients: int
+    treated: np.ndarray
+    shown: np.ndarray
+
+    def __add__(self, other: Seen) -> Seen:
+        return Seen(self.n_patients + other.n_patients, self.treated + other.treated, self.shown | other.shown)
+
+
+def seen_in(records: Records) -> Seen:
+    shown = np.zeros(len(records.concepts), dtype=bool)
+    shown[_ever(records, records.conditions)] = True
+    shown[_ever(records, records.allergies)] = True
+    return Seen(records.n_patients, _treated(records), shown)
+
+
 def build_matrix(
     records: Records,
     min_target_patients: int = MIN_TARGET_PATIENTS,
     kinds: Collection[str] = TREATMENT_KINDS,
     moments: Moments | None = None,
     hidden: np.ndarray | None = None,
+    seen: Seen | None = None,
 ) -> PatientMatrix:
     """A row for each patient, of what is known at `as_of`; or one for each moment, of what was known then.
 
@@ -235,19 +259,20 @@ def build_matrix(
     At `moments`, `later` holds what began between `known_until` and `followed_until` and was not on the chart by then;
     what is only reported (see `Records`) did not begin when it was told. `hidden` (n_treatments,) bool: events that no
     row shows. Treatments that fewer than `min_target_patients` patients had, or that are of no kind in `kinds`, stay as
-    input columns but are never suggested. Raises TrainingError when no treatment can be suggested.
+    input columns but are never suggested. `seen`: what all patients' charts show, where `records` hold some of them.
+    Raises TrainingError when no treatment can be suggested.
     """
     at = now(records) if moments is None else moments
-    treated = _treated(records)  # (n_concepts,) patients
-    named = np.flatnonzero(treated)
+    seen = seen or seen_in(records)
+    named = np.flatnonzero(seen.treated)
     suggestable = np.isin(records.concepts["kind"].to_numpy()[named], list(kinds))
-    targets = np.flatnonzero((treated[named] >= min_target_patients) & suggestable)
+    targets = np.flatnonzero((seen.treated[named] >= min_target_patients) & suggestable)
     if not len(targets):
         raise TrainingError(
             f"no treatment ({', '.join(kinds)}) was given to {min_target_patients} or more of the "
-            f"{records.n_patients:,} patients, so there is nothing to learn a suggestion from"
+            f"{seen.n_patients:,} patients, so there is nothing to learn a suggestion from"
         )
-    rows, columns, blocks = chart_rows(records, at, min_target_patients, hidden)
+    rows, columns, blocks = chart_rows(records, at, min_target_patients, hidden, seen)
     index = ColumnIndex(tuple(columns), tuple(blocks), targets.astype(np.int32))
     ids = records.patients["patient_id"].to_numpy(dtype=object)[at.patient_ix]
     began = None if moments is None else _began(records, at, named[targets])
@@ -256,16 +281,21 @@ def build_matrix(
 
 
 def chart_rows(
-    records: Records, at: Moments, min_patients: int, hidden: np.ndarray | None = None
+    records: Records,
+    at: Moments,
+    min_patients: int,
+    hidden: np.ndarray | None = None,
+    seen: Seen | None = None,
 ) -> tuple[sparse.csr_matrix, list[Column], list[Block]]:
     """The rows of a matrix (n_moments, n_columns), what its columns mean, and its blocks, treatments first.
 
-    min_patients: a drug that fewer had has no column among the derived ones.
+    min_patients: a drug that fewer had has no column among the derived ones. `seen`: as in `build_matrix`.
     """
-    treated = _treated(records)
+    seen = seen or seen_in(records)
     kind = records.concepts["kind"].to_numpy()
-    named = np.flatnonzero(treated)
-    common = named[(treated[named] >= min_patients) & (kind[named] == "drug")]
+    named = np.flatnonzero(seen.treated)
+    common = named[(seen.treated[named] >= min_patients) & (kind[named] == "drug")]
+    ever = {name: np.flatnonzero(seen.shown & (kind == name)) for name in ("condition", "allergy")}
     parts: list[sparse.csr_matrix] = []
     columns: list[Column] = []
     blocks: list[Block] = []
@@ -279,9 +309,9 @@ def chart_rows(
     add("treatments", *_by_concept(records, shown, named))
     drugs = shown.where(kind[shown.concept_ix] == "drug")
     conditions = _charted(records, records.conditions, at)
-    add("conditions", *_by_concept(records, conditions, _ever(records, records.conditions)))
+    add("conditions", *_by_concept(records, conditions, ever["condition"]))
     allergies = _charted(records, records.allergies, at)
-    add("allergies", *_by_concept(records, allergies, _ever(records, records.allergies)))
+    add("allergies", *_by_concept(records, allergies, ever["allergy"]))
     add("demographics", *_demographics(records.patients, at))
     everyone = sparse.csr_matrix(np.ones((len(at), 1), dtype=np.float32))
     add("baseline", everyone, [Column("baseline", "baseline", "how common it is overall", "")])

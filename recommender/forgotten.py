@@ -10,7 +10,8 @@ import dataclasses
 import hashlib
 import hmac
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
@@ -23,6 +24,34 @@ from recommender.errors import EngineError, InputError
 from recommender.records import Records, Table
 
 FILE = "forgotten.json"
+
+
+@dataclass(frozen=True)
+class Marked:
+    """The list as it can be sent to where the people are; `keys`: by the number of the secret that they come from."""
+
+    marks: frozenset[str]
+    keys: Mapping[int, bytes]
+
+    def left_out(self, records: Records) -> Records:
+        """The records without the people of the list; of nobody, where all of them are on it."""
+        stays = ~self.named(records.patients["patient_id"])
+        if stays.all():
+            return records
+        new_ix = (np.cumsum(stays) - 1).astype(np.int32)  # (n_patients,): valid where they stay
+        tables = {name: _without(getattr(records, name), stays, new_ix) for name in get_args(Table)}
+        people = records.patients[stays].reset_index(drop=True)
+        return dataclasses.replace(records, patients=people, **tables)
+
+    def named(self, patient_ids: Collection[str] | np.ndarray) -> np.ndarray:
+        """Which of these people (n,) bool are of the list."""
+        if not self.marks:
+            return np.zeros(len(patient_ids), dtype=bool)
+        found = [
+            any(f"{number}:{_mark(key, patient_id)}" in self.marks for number, key in self.keys.items())
+            for patient_id in patient_ids
+        ]
+        return np.array(found, dtype=bool)
 
 
 class Forgotten:
@@ -50,29 +79,19 @@ class Forgotten:
 
     def left_out(self, records: Records) -> Records:
         """The records without the people of the list. Raises InputError where nobody is left."""
-        stays = ~self.named(records.patients["patient_id"])
-        if stays.all():
-            return records
-        if not stays.any():
+        left = self.marked().left_out(records)
+        if not left.n_patients:
             raise InputError("everybody in this export was to be forgotten")
-        new_ix = (np.cumsum(stays) - 1).astype(np.int32)  # (n_patients,): valid where they stay
-        tables = {name: _without(getattr(records, name), stays, new_ix) for name in get_args(Table)}
-        people = records.patients[stays].reset_index(drop=True)
-        return dataclasses.replace(records, patients=people, **tables)
+        return left
 
-    def named(self, patient_ids: Iterable[str]) -> np.ndarray:
-        """Which of these people (n,) bool are of the list."""
-        known = set(self._marks())
-        secret = SiteSecret.load(self._secret_file) if known else None
-        numbers = {int(one.partition(":")[0]) for one in known}
-        keys = {number: secret.derive("forgotten", number) for number in numbers} if secret else {}
-        return np.array(
-            [
-                any(f"{number}:{_mark(key, patient_id)}" in known for number, key in keys.items())
-                for patient_id in patient_ids
-            ],
-            dtype=bool,
-        )
+    def marked(self) -> Marked:
+        """The list with the keys to try ids against it."""
+        marks = self._marks()
+        if not marks:
+            return Marked(frozenset(), {})
+        secret = SiteSecret.load(self._secret_file)
+        numbers = {int(one.partition(":")[0]) for one in marks}
+        return Marked(frozenset(marks), {number: secret.derive("forgotten", number) for number in numbers})
 
     def _marks(self) -> list[str]:
         try:

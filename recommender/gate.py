@@ -75,16 +75,21 @@ def coverage_of(index: ColumnIndex, top: TopN) -> dict[str, int]:
 
 def inputs_of(records: Records) -> dict[str, dict[str, int]]:
     """How many patients have each treatment and condition, and are of each sex and age band; small counts folded."""
+    return {name: folded(count) for name, count in inputs_in(records).items()}
+
+
+def inputs_in(records: Records) -> dict[str, pd.Series]:
+    """The counts of `inputs_of` as they are."""
     people = records.patients
     born, read = (people[name].to_numpy("datetime64[s]").astype(np.int64) for name in ("birth_date", "as_of"))
     years = np.where(born == MISSING, -1, (read - born) / (86_400 * DAYS_PER_YEAR))
     band = np.searchsorted(AGE_BANDS, years, side="right").astype(str)
     return {
-        "treatments": _folded(_patients_with(records, records.treatments)),
-        "conditions": _folded(_patients_with(records, records.conditions)),
-        "sex": _folded(people["sex"].value_counts()),
-        "age": _folded(pd.Series(band).value_counts()),
-        "race": _folded(people["race"].value_counts()),
+        "treatments": _patients_with(records, records.treatments),
+        "conditions": _patients_with(records, records.conditions),
+        "sex": people["sex"].value_counts(),
+        "age": pd.Series(band).value_counts(),
+        "race": people["race"].value_counts(),
     }
 
 
@@ -95,7 +100,7 @@ def _patients_with(records: Records, events: pd.DataFrame) -> pd.Series:
     return pd.Series(count.to_numpy(), index=named["kind"].str.cat(named["code"], sep=" "))
 
 
-def _folded(count: pd.Series) -> dict[str, int]:
+def folded(count: pd.Series) -> dict[str, int]:
     """The MOST_CODES largest counts, and the others together under ""; nothing below MIN_CELL is told."""
     told = count[count >= MIN_CELL].sort_values(kind="stable", ascending=False)[:MOST_CODES]
     others = int(count.sum() - told.sum())

@@ -30,8 +30,9 @@ class Finding:
     first_rows: tuple[int, ...]
 
     def __str__(self) -> str:
+        said = f"{self.file}, {self.field}: {self.reason}: {self.count:,} {self.outcome}"
         rows = ", ".join(map(str, self.first_rows)) + (", ..." if self.count > len(self.first_rows) else "")
-        return f"{self.file}, {self.field}: {self.reason}: {self.count:,} {self.outcome} (rows {rows})"
+        return f"{said} (rows {rows})" if self.first_rows else said
 
 
 @dataclass
@@ -82,6 +83,23 @@ class IngestLog:
             so_far, earliest = self._findings.get(key, (0, ()))
             told = sorted((*earliest, *(row + after for row in first)))
             self._findings[key] = (so_far + count, tuple(told[:FIRST_ROWS]))
+
+    def join(self, account: IngestLog, but: Collection[str] = ()) -> None:
+        """Take over all of another account, of some of the same files' rows, `but` that of these files. Where the rows
+        stand in their file is not known of a part, so no examples of them are kept."""
+        for mine, theirs in (
+            (self.read, account.read),
+            (self.kept, account.kept),
+            (self.mapped, account.mapped),
+            (self.unmapped, account.unmapped),
+        ):
+            for name, rows in theirs.items():
+                if name not in but:
+                    mine[name] = mine.get(name, 0) + rows
+        for key, (count, _) in account._findings.items():
+            if key[0] not in but:
+                self._findings[key] = (self._findings.get(key, (0, ()))[0] + count, ())
+        self.absent.extend(name for name in account.absent if name not in self.absent)
 
     @property
     def findings(self) -> tuple[Finding, ...]:

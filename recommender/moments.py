@@ -109,19 +109,64 @@ def _chains(
     return patients[:found].copy(), starts[:found].copy(), stops[:found].copy()
 
 
-def usual_hours(records: Records) -> float:
-    """How far into a visit a list is asked for: a day where most visits are stays that last longer, else at once."""
+@dataclass(frozen=True)
+class Stays:
+    """How long visits last, in numbers that add up: how many there are, how many last longer than STAY_HOURS, the
+    longest (seconds) of those that do not, and the shortest of those that do."""
+
+    visits: int
+    longer: int
+    longest: float
+    shortest: float
+
+    def __add__(self, other: Stays) -> Stays:
+        longest, shortest = max(self.longest, other.longest), min(self.shortest, other.shortest)
+        return Stays(self.visits + other.visits, self.longer + other.longer, longest, shortest)
+
+    @property
+    def usual_hours(self) -> float:
+        """How far into a visit a list is asked for: a day where most visits (their median) are stays that last longer,
+        else at once."""
+        if 2 * self.longer == self.visits:  # the median lies between the two in the middle
+            longer = self.longest + self.shortest > 2 * STAY_HOURS * 3600
+        else:
+            longer = 2 * self.longer > self.visits
+        return STAY_HOURS if self.visits and longer else 0.0
+
+
+def stays_in(records: Records) -> Stays:
     every = visits(records)
-    return STAY_HOURS if (every["stop"] - every["start"]).median() > STAY_HOURS * 3600 else 0.0
+    lasted = (every["stop"] - every["start"]).to_numpy().astype(np.float64)
+    long = lasted > STAY_HOURS * 3600
+    longest, shortest = lasted[~long].max(initial=-np.inf), lasted[long].min(initial=np.inf)
+    return Stays(len(lasted), int(long.sum()), float(longest), float(shortest))
+
+
+def usual_hours(records: Records) -> float:
+    return stays_in(records).usual_hours
 
 
 def moments_of_visits(
     records: Records, after_hours: float = 0.0, horizon: int = HORIZON, most: int = MOST, seed: int = 0
 ) -> Moments:
+    """The moments of `every_moment`; of more than `most`, so many are drawn by the seed. Raises TrainingError without
+    any."""
+    moments = every_moment(records, after_hours, horizon)
+    return moments.take(drawn(len(moments), most, seed))
+
+
+def drawn(moments: int, most: int = MOST, seed: int = 0) -> np.ndarray:
+    """Which (n,) int64 of so many moments are learned from, ascending. Raises TrainingError without any."""
+    if not moments:
+        raise TrainingError("the records tell no visit (encounter with a department or specialty) that lasts so long")
+    if moments <= most:
+        return np.arange(moments)
+    return np.sort(np.random.default_rng(seed).choice(moments, most, replace=False))
+
+
+def every_moment(records: Records, after_hours: float = 0.0, horizon: int = HORIZON) -> Moments:
     """The moment `after_hours` into each visit that lasts so long; what followed goes to the next visit's beginning or,
-    if that is earlier, to `horizon` seconds later. Of more than `most` moments, so many are drawn by the seed. Raises
-    TrainingError without any.
-    """
+    if that is earlier, to `horizon` seconds later."""
     every = visits(records)
     known = every["start"].to_numpy() + round(after_hours * 3600)
     patient = every["patient_ix"].to_numpy()
@@ -129,11 +174,7 @@ def moments_of_visits(
     next_start = np.where(same, np.append(every["start"].to_numpy()[1:], 0), np.iinfo(np.int64).max)
     earlier = every.groupby("patient_ix").cumcount().to_numpy()
     there = np.flatnonzero((every["stop"].to_numpy() > known) | (after_hours == 0))
-    if not len(there):
-        raise TrainingError("the records tell no visit (encounter with a department or specialty) that lasts so long")
     moments = Moments(
         patient.astype(np.int32), known, np.minimum(next_start, known + horizon), earlier.astype(np.int32)
     )
-    if len(there) > most:
-        there = np.sort(np.random.default_rng(seed).choice(there, most, replace=False))
     return moments.take(there)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from recommender.balance import balanced
 from recommender.features import ColumnIndex, PatientMatrix, build_matrix
 from recommender.feedback import FeedbackUse, learned
 from recommender.models.base import Model
-from recommender.moments import moments_of_visits, now, usual_hours
+from recommender.moments import Moments, moments_of_visits, now, usual_hours
 from recommender.ranking import DEPTH, PER_KIND, SPARE, TopN, top_n, within_depth
 from recommender.records import THERAPIES, TREATMENT_KINDS, Records
 from recommender.safety.charts import Charts, read_charts
@@ -49,27 +50,54 @@ def make_snapshot(
     top = top_n(fitted, matrix, DEPTH + SPARE, of=THERAPIES, per_kind=PER_KIND, progress=progress)
     charts = read_charts(records, screen.observed)
     top, found = screened(screen, charts, matrix.index, top)
-    manifest = {
+    manifest = manifest_of(provenance, records.as_of, counts(records), matrix.index, fitted, found)
+    release = Release(version, manifest, matrix.index, fitted, charts.known, count_support(matrix))
+    return Snapshot(release, matrix.patient_ids, top, matrix.rows, charts)
+
+
+def manifest_of(
+    provenance: Mapping[str, Any],
+    as_of: pd.Timestamp,
+    counted: Mapping[str, int],
+    index: ColumnIndex,
+    fitted: Model,
+    found: Mapping[str, Any],
+) -> dict[str, Any]:
+    return {
         **provenance,
-        "as_of": records.as_of.isoformat(),
-        "counts": counts(records) | {"columns": len(matrix.index), "suggestable": len(matrix.index.targets)},
+        "as_of": as_of.isoformat(),
+        "counts": {**counted, "columns": len(index), "suggestable": len(index.targets)},
         "safety": found,
         "depth": DEPTH,
         "per_kind": PER_KIND,
         "model": {"name": fitted.name, "parameters": fitted.parameters()},
     }
-    release = Release(version, manifest, matrix.index, fitted, charts.known, count_support(matrix))
-    return Snapshot(release, matrix.patient_ids, top, matrix.rows, charts)
 
 
 def _fitted(records: Records, matrix: PatientMatrix, model: Model, balance: str, feedback: FeedbackUse | None) -> Model:
     """The model fitted on its examples, which are given up with this function: a night's memory is needed for lists."""
     moments = moments_of_visits(records, usual_hours(records)) if model.needs_later else now(records)
-    taught = matrix
+    examples = matrix
     if model.needs_later:
-        taught = model.reads(build_matrix(records, kinds=matrix.index.target_kinds, moments=moments))
-        # the columns are the same at any moment; of what may be suggested, what `matrix` names
-        taught = taught.with_targets(np.flatnonzero(np.isin(taught.index.targets, matrix.index.targets)))
+        examples = build_matrix(records, kinds=matrix.index.target_kinds, moments=moments)
+    return fitted_on(examples, moments, records, matrix.index, model, balance, feedback)
+
+
+def fitted_on(
+    taught: PatientMatrix,
+    moments: Moments,
+    records: Records,
+    index: ColumnIndex,
+    model: Model,
+    balance: str,
+    feedback: FeedbackUse | None,
+) -> Model:
+    """The model fitted on `taught`, a row for each of the moments of the people of `records`, to suggest what `index`
+    names."""
+    if model.needs_later:
+        taught = model.reads(taught)
+        # the columns are the same at any moment; of what may be suggested, what `index` names
+        taught = taught.with_targets(np.flatnonzero(np.isin(taught.index.targets, index.targets)))
     taught = balanced(taught, records, balance, moments.patient_ix, moments.known_until)
     return model.fit(learned(taught, moments.known_until, moments.followed_until, feedback or FeedbackUse()))
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -33,8 +34,16 @@ class Pseudonyms:
     def __init__(self, secret: SiteSecret, number: int | None = None) -> None:
         self.number = secret.number if number is None else number
         self._key = secret.derive("names in the store", self.number)
+        self._ids = secret.derive("ids in the store", self.number)
+
+    @cached_property
+    def _cipher(self) -> Cipher[modes.ECB]:
         # one call for all counters of many ids; the chaining of a mode would need a call for each
-        self._cipher = Cipher(algorithms.AES(secret.derive("ids in the store", self.number)), modes.ECB())  # noqa: S305
+        return Cipher(algorithms.AES(self._ids), modes.ECB())  # noqa: S305
+
+    def __getstate__(self) -> dict[str, object]:
+        """Both keys, for a process of ours elsewhere."""
+        return {name: value for name, value in vars(self).items() if name != "_cipher"}
 
     @property
     def mark(self) -> str:

@@ -35,6 +35,8 @@ class Settings:
     rate_limit: requests a minute that one caller may make. idle_minutes: after so long a page asks for sign-in again.
     encrypt_files: whether what nights keep of patients on disk is encrypted under the secret (docs/security.md).
     client_seconds: how long a client may take to send a request, and again to take its answer.
+    webhook: where events of monitored patients are sent (docs/monitoring-readings.md); nowhere if empty. quiet_minutes:
+    for how long what was told of a patient and a rule is not told again.
     proxies: how many proxies of yours stand in front, whose X-Forwarded-For tells the caller's address; 0: none.
     """
 
@@ -61,6 +63,8 @@ class Settings:
     proxies: int = 0
     encrypt_files: bool = False
     client_seconds: int = 20
+    webhook: str = ""
+    quiet_minutes: int = 60
 
     @property
     def secret_file(self) -> Path:
@@ -72,7 +76,8 @@ class Settings:
         RXREC_RULES, RXREC_VOCABULARY, RXREC_INTERACTION_COST, RXREC_FORMULARY, RXREC_FORMULARY_FIRST and
         RXREC_REVIEW_CONDITIONS ("yes" or "no"), and of who may (docs/security.md) RXREC_AUTH, RXREC_AUDIT, RXREC_KEYS,
         RXREC_TRUST, RXREC_SECRET, RXREC_BASE_URL, RXREC_RATE_LIMIT, RXREC_IDLE_MINUTES, RXREC_PROXIES,
-        RXREC_ENCRYPT_FILES and RXREC_CLIENT_SECONDS.
+        RXREC_ENCRYPT_FILES and RXREC_CLIENT_SECONDS, and of readings that stream in RXREC_WEBHOOK and
+        RXREC_QUIET_MINUTES.
 
         Raises EngineError on a bad value.
         """
@@ -126,4 +131,6 @@ class Settings:
             proxies=positive("RXREC_PROXIES", 1) if "RXREC_PROXIES" in env else cls.proxies,
             encrypt_files=switch("RXREC_ENCRYPT_FILES") == "on",
             client_seconds=positive("RXREC_CLIENT_SECONDS", cls.client_seconds),
+            webhook=env.get("RXREC_WEBHOOK", ""),
+            quiet_minutes=positive("RXREC_QUIET_MINUTES", cls.quiet_minutes),
         )

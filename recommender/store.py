@@ -31,7 +31,7 @@ from recommender.errors import (
     UnknownVersion,
 )
 from recommender.pseudonyms import Pseudonyms
-from recommender.publication import Onto, Publication
+from recommender.publication import Begun, Onto, Publication
 from recommender.safety.charts import aged
 from recommender.settings import Settings
 from recommender.snapshot import Entry, Release, Snapshot, sealed_id, unpack_entry, unpack_release
@@ -239,18 +239,50 @@ class Store:
         When it fails, what it wrote is removed and the served version is as before; what a killed run left behind is
         removed by the next one.
         """
-        version = snapshot.release.version
-        if not _NAME.fullmatch(version):
-            raise EngineError("a version's name may hold letters, digits and ._+- only, 100 at most")
         with self._connection.explained(), self._index.sole_publisher() as token:
-            memory = self._client.info("memory")
-            if memory["maxmemory"] and memory["maxmemory_policy"].startswith("allkeys"):
-                raise StoreUnavailable(
-                    f"the Redis server {self._connection.address} may throw away published patients when it runs out "
-                    "of memory: set its maxmemory-policy to noeviction"
-                )
-            pseudonyms = Pseudonyms(SiteSecret.load(self._secret_file))
-            Publication(self._index, pseudonyms, token).write(snapshot, onto, progress)
+            self._publication(snapshot.release, token).write(snapshot, onto, progress)
+
+    def _publication(self, release: Release, token: bytes) -> Publication:
+        if not _NAME.fullmatch(release.version):
+            raise EngineError("a version's name may hold letters, digits and ._+- only, 100 at most")
+        memory = self._client.info("memory")
+        if memory["maxmemory"] and memory["maxmemory_policy"].startswith("allkeys"):
+            raise StoreUnavailable(
+                f"the Redis server {self._connection.address} may throw away published patients when it runs out "
+                "of memory: set its maxmemory-policy to noeviction"
+            )
+        return Publication(self._index, Pseudonyms(SiteSecret.load(self._secret_file)), token)
+
+    def begin(self, release: Release, n_patients: int) -> Begun:
+        """A new version of so many patients, to be written in parts (`write_part`) by any number of processes. Nobody
+        else publishes before `finish` or `abandon`, or until it was not prolonged for LOCK_SECONDS."""
+        with self._connection.explained():
+            token = self._index.take()
+            try:
+                return self._publication(release, token).begin(release, n_patients)
+            except BaseException:
+                self._index.leave(token)
+                raise
+
+    def write_part(self, begun: Begun, part: Snapshot) -> None:
+        """Raises StoreUnavailable once the version is finished, abandoned or overtaken: then nothing is written."""
+        with self._connection.explained():
+            Publication(self._index, begun.pseudonyms, begun.token).send(part, begun.of)
+
+    def prolong(self, begun: Begun) -> None:
+        with self._connection.explained():
+            self._index.hold(begun.token)
+
+    def finish(self, begun: Begun) -> None:
+        """The version is whole. Raises StoreCorrupt where a patient is missing."""
+        with self._connection.explained():
+            Publication(self._index, begun.pseudonyms, begun.token).finish(begun.version, begun.of)
+            self._index.leave(begun.token)
+
+    def abandon(self, begun: Begun) -> None:
+        """Remove what was written of it; who is still writing can write nothing more."""
+        with self._connection.explained():
+            Publication(self._index, begun.pseudonyms, begun.token).abandon(begun.version, begun.of)
 
     def activate(self, version: str) -> None:
         """Serve a whole version from now on, and retire those beyond `keep_versions`. Raises UnknownVersion.

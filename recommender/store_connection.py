@@ -20,6 +20,7 @@ from recommender.redis_places import client_of, is_place, tagged
 from recommender.redis_wire import Command, wire
 
 TIMEOUT_SECONDS = 10.0
+TRIES = 20  # of a transaction that was undone because the token was prolonged meanwhile
 Client = Any  # a redis client or pipeline: redis-py types each answer as bytes or str, at once or awaited
 
 
@@ -82,23 +83,27 @@ class Connection:
         return self.fenced_bytes(key, token, seconds, b"".join(map(wire, commands)), len(commands))
 
     def fenced_bytes(self, key: str, token: bytes, seconds: int, sent: bytes | memoryview, commands: int) -> bool:
-        """As `fenced`, with so many commands that are bytes already."""
+        """As `fenced`, with so many commands that are bytes already. seconds: 0 does not prolong the token, for one of
+        many writers: a transaction that prolongs it undoes every other that is on its way."""
         # redis-py's own pipeline spends more time on putting commands into bytes than all the rest of a publication
-        before = wire(("MULTI",)) + wire(("EXPIRE", key, str(seconds)))
-        with self.client.pipeline() as pipe:
-            pipe.watch(key)
-            if pipe.get(key) != token:
-                return False
-            try:
-                pipe.connection.send_packed_command([before, sent, wire(("EXEC",))])
-                *_, done = [pipe.connection.read_response() for _ in range(commands + 3)]
-            except BaseException:
-                pipe.connection.disconnect()  # answers may be on their way: nobody else must read them
-                raise
-        for answer in done or ():
-            if isinstance(answer, redis.RedisError):
-                raise answer
-        return done is not None
+        before = wire(("MULTI",)) + (wire(("EXPIRE", key, str(seconds))) if seconds else b"")
+        for _ in range(TRIES):
+            with self.client.pipeline() as pipe:
+                pipe.watch(key)
+                if pipe.get(key) != token:
+                    return False
+                try:
+                    pipe.connection.send_packed_command([before, sent, wire(("EXEC",))])
+                    *_, done = [pipe.connection.read_response() for _ in range(commands + (3 if seconds else 2))]
+                except BaseException:
+                    pipe.connection.disconnect()  # answers may be on their way: nobody else must read them
+                    raise
+            for answer in done or ():
+                if isinstance(answer, redis.RedisError):
+                    raise answer
+            if done is not None:
+                return True
+        return False  # the token was touched again and again meanwhile
 
 
 # first match counts: the later ones are bases of the earlier ones

@@ -116,21 +116,39 @@ class Index:
 
     # --- the publisher's token ---------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def sole_publisher(self) -> Iterator[bytes]:
-        """Its token. Raises StoreUnavailable while another publishes."""
+    def take(self) -> bytes:
+        """The token. Raises StoreUnavailable while another publishes."""
         token = secrets.token_hex(16).encode()
         patience = time.monotonic() + PATIENCE_SECONDS
         while not self.client.set(self.keys.publishing, token, nx=True, ex=LOCK_SECONDS):
             if time.monotonic() > patience:
                 raise StoreUnavailable("another run is publishing at this moment: let it finish and try again")
             time.sleep(0.2)
+        return token
+
+    def leave(self, token: bytes) -> None:
+        with contextlib.suppress(redis.RedisError, StoreUnavailable):
+            self.hold(token)
+            self.client.delete(self.keys.publishing)
+
+    @contextlib.contextmanager
+    def sole_publisher(self) -> Iterator[bytes]:
+        """The token, for as long as this lasts. Raises StoreUnavailable while another publishes."""
+        token = self.take()
         try:
             yield token
         finally:
-            with contextlib.suppress(redis.RedisError, StoreUnavailable):
-                self.hold(token)
-                self.client.delete(self.keys.publishing)
+            self.leave(token)
+
+    def renewed(self, token: bytes) -> bytes:
+        """A new token instead of ours, which others know, so that they can write nothing more."""
+        new = secrets.token_hex(16).encode()
+        try:
+            self.fenced(token, ("SET", self.keys.publishing, new, "EX", str(LOCK_SECONDS)))
+        except redis.RedisError:  # a full server takes no token, and no patient from anybody either
+            self.hold(token)
+            return token
+        return new
 
     def hold(self, token: bytes) -> None:
         """Prolong the token. Raises StoreUnavailable when it is not ours any more."""
@@ -144,9 +162,11 @@ class Index:
         if not self.connection.fenced(self.keys.publishing, token, LOCK_SECONDS, commands):
             raise StoreUnavailable(_OVERTAKEN)
 
-    def send(self, token: bytes, sent: memoryview, commands: int) -> None:
-        """As `fenced`: a chunk of patients, as the bytes of so many commands."""
-        if not self.connection.fenced_bytes(self.keys.publishing, token, LOCK_SECONDS, sent, commands):
+    def send(self, token: bytes, sent: memoryview, commands: int, alone: bool = True) -> None:
+        """As `fenced`: a chunk of patients, as the bytes of so many commands. Who is not `alone` does not prolong the
+        token."""
+        seconds = LOCK_SECONDS if alone else 0
+        if not self.connection.fenced_bytes(self.keys.publishing, token, seconds, sent, commands):
             raise StoreUnavailable(_OVERTAKEN)
 
 

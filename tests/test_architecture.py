@@ -13,7 +13,7 @@ ROAD = [
     {"records", "vocabulary", "calibration"},
     {"assembly", "moments"},
     {"loaders", "features"},
-    {"told"},
+    {"told", "observations", "sequence"},
     {"models"},
     {"topn_kernel"},
     {"ranking", "support", "formulary"},
@@ -26,8 +26,10 @@ ROAD = [
     {"store", "live", "fallback"},
     {"model_files"},
     {"risk", "review"},
-    {"orders", "offered"},
+    {"orders", "offered", "stream"},
+    {"watching"},
     {"audit", "forgotten", "reports", "update"},
+    {"distributed"},
 ]
 
 
@@ -74,6 +76,19 @@ def test_implicit_is_imported_by_the_factor_models_alone():
         if any(name.split(".")[0] == "implicit" for name in imports(f))
     }
     assert users == {"recommender/models/factors.py"}
+
+
+def test_pyspark_is_imported_by_one_package_alone_and_only_when_asked_for():
+    users = [f for p in ("recommender", "api", "jobs", "data") for f in modules(p) if "pyspark" in str(imports(f))]
+    assert {f.parent.relative_to(ROOT).as_posix() for f in users} == {"recommender/distributed/spark"}
+    eager = [
+        f.relative_to(ROOT).as_posix()
+        for p in ("recommender", "api", "jobs", "data")
+        for f in modules(p)
+        for node in ast.parse(f.read_text()).body
+        if isinstance(node, ast.ImportFrom) and "distributed.spark" in (node.module or "")
+    ]
+    assert all(name.startswith("recommender/distributed/spark/") for name in eager)
 
 
 def test_the_road_runs_forwards_only():

@@ -12,6 +12,7 @@ from flask import request
 
 from api.auth import tokens
 from api.auth.callers import Caller, of_key
+from api.auth.rules import RULES
 from recommender.access import parse_key
 
 if TYPE_CHECKING:
@@ -55,11 +56,13 @@ def cookie_name(here: Access) -> str:
 
 
 def of_session(here: Access) -> Caller | None:
-    """The caller of a session's cookie; the session is prolonged, and its key must still live."""
+    """The caller of a session's cookie; the session is prolonged by what a person does; its key must still live."""
     held = request.cookies.get(cookie_name(here), "")
     if not held or len(held) > 100:
         return None
-    kept: dict[str, Any] | None = here.shared().kept(SESSION, held, prolong=60 * here.settings.idle_minutes)
+    rule = RULES.get(request.endpoint or "")
+    prolong = 0 if rule is not None and rule.by_itself else 60 * here.settings.idle_minutes
+    kept: dict[str, Any] | None = here.shared().kept(SESSION, held, prolong=prolong)
     if kept is None:
         return None
     if time.time() - float(kept["began"]) > SESSION_HOURS * 3600:

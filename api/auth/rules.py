@@ -15,13 +15,15 @@ CLINICIAN, PHARMACY, REPORT, ADMIN = "clinician", "pharmacy", "report", "admin"
 @dataclass(frozen=True)
 class Rule:
     """`roles` that may; `anyone`: no sign-in needed, and `why`. `chart`: the request may bring a chart, which is
-    audited as such. `done`: what is done to a patient's record, for the audit log."""
+    audited as such. `done`: what is done to a patient's record, for the audit log. `by_itself`: a page asks again and
+    again without anybody there, so that it keeps no sign-in alive."""
 
     roles: frozenset[str] = frozenset()
     anyone: bool = False
     why: str = ""
     chart: bool = False
     done: str = "read"
+    by_itself: bool = False
 
 
 def _open(why: str) -> Rule:
@@ -43,6 +45,9 @@ RULES: dict[str, Rule] = {
     "live.of_chart": CHARTS,
     "live.of_many": PATIENTS,
     "feedback.store": ANSWERS,
+    "observations.take": ANSWERS,
+    "events.of_all": PATIENTS,
+    "fhir_knowledge.issues": PATIENTS,
     # pages, about patients
     "pages.start": PATIENTS,
     "pages.no_patient": PATIENTS,
@@ -50,6 +55,7 @@ RULES: dict[str, Rule] = {
     "pages.feedback.answer": ANSWERS,
     "pages.whatif.show": PATIENTS,
     "pages.whatif.names": PATIENTS,
+    "pages.events.of_page": Rule(frozenset({CLINICIAN}), by_itself=True),
     # a record system, while a chart opens or drugs are ordered
     "cds_hooks.discovery": _open("the specification has clients read the list of services before they have a token"),
     "cds_hooks.treatment_suggestions": CHARTS,

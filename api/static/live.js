@@ -96,4 +96,49 @@
       } catch { /* a name can be typed in full */ }
     }, 120);
   });
+
+  // --- what changes while the page is open ---
+  // Server-sent events, asked for in a body and not by EventSource, which could only put the patient into an address.
+
+  const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
+  const seen = () => new Promise((done) => {
+    if (!document.hidden) done();
+    else document.addEventListener("visibilitychange", () => done(), { once: true });
+  });
+  const told = (form, event) => {
+    const row = document.createElement("li");
+    row.className = event.severity;
+    row.append(Object.assign(document.createElement("b"), { textContent: event.title }),
+      Object.assign(document.createElement("span"), { lang: "en", textContent: `${event.text} ${event.management}` }));
+    form.querySelector("ul").prepend(row);
+    form.hidden = false;
+  };
+  const follow = async (form) => {
+    let after = form.dataset.after;
+    for (let failed = 0; ; ) {
+      await seen();
+      try {
+        const body = new URLSearchParams(new FormData(form));
+        body.set("after", after);
+        body.set("wait", "20");
+        const answer = await fetch(form.dataset.events, { method: "POST", body, headers: { "X-Rxrec": "part" } });
+        if (!answer.ok) throw new Error("no events");
+        for (const block of (await answer.text()).split("\n\n")) {
+          const fields = new Map(block.split("\n").map((line) => [line.split(": ", 1)[0], line.slice(line.indexOf(": ") + 2)]));
+          if (fields.has("data")) told(form, JSON.parse(fields.get("data")));
+          after = fields.get("id") ?? after;
+        }
+        failed = 0;
+      } catch {
+        failed += 1;
+        if (failed === 3) {
+          say(form, form.dataset.lost);
+          form.hidden = false;
+        }
+      }
+      await pause(failed ? Math.min(60, 2 ** failed) : 1);
+    }
+  };
+  const news = document.getElementById("news");
+  if (news) follow(news);
 })();

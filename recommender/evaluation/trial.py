@@ -48,6 +48,11 @@ class Trial:
     def __len__(self) -> int:
         return len(self.person)
 
+    @property
+    def moments(self) -> Moments:
+        """The moments of the examples."""
+        return Moments(self.person, self.when, self.until, self.earlier)
+
 
 def usual_protocol(records: Records) -> str:
     """What can be asked of these records that comes nearest to a list's use."""
@@ -58,10 +63,17 @@ def make_trial(records: Records, protocol: str, kinds: Collection[str] = THERAPI
     """Raises TrainingError when nothing can be asked of these records."""
     if protocol == "hidden-half":
         return _hidden_half(records, kinds, seed)
-    during = protocol == "started"
-    after_hours = usual_hours(records) if during else 0.0
+    after_hours = usual_hours(records) if protocol == "started" else 0.0
     moments = moments_of_visits(records, after_hours)
     matrix = build_matrix(records, min_target_patients=1, kinds=kinds, moments=moments)
+    return visits_trial(protocol, kinds, after_hours, matrix, moments, _sites(records, moments))
+
+
+def visits_trial(
+    protocol: str, kinds: Collection[str], after_hours: float, matrix: PatientMatrix, moments: Moments, site: np.ndarray
+) -> Trial:
+    """The trial of `started` or `next-visit`, with a row of `matrix` and a `site` for each of the moments."""
+    during = protocol == "started"
     relevant = _in_columns(matrix.later if during else matrix.began, matrix.index.targets, len(matrix.index))
     named = ", ".join(kinds)
     return Trial(
@@ -76,7 +88,7 @@ def make_trial(records: Records, protocol: str, kinds: Collection[str] = THERAPI
         moments.known_until,
         moments.followed_until,
         moments.earlier,
-        _sites(records, moments),
+        site,
         repeats=not during,
     )
 

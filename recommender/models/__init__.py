@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from recommender.models.base import Model
 from recommender.models.blend import BlendModel
+from recommender.models.caser import CaserModel
 from recommender.models.directed import DirectedModel
 from recommender.models.factors import AlsModel, BprModel, LogisticMfModel
 from recommender.models.linear import EaseModel, LinearModel
@@ -34,5 +35,8 @@ MODELS: dict[str, type[Model]] = {
         LogisticModel,
         CandidatesLogisticModel,
         BlendModel,
+        CaserModel,
     )
 }
+# what a night can serve: its matrix has no sequence of visits, which earned no place (docs/evaluation.md)
+SERVABLE = tuple(name for name, model in MODELS.items() if not model.reads_visits)

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from recommender.features import PatientMatrix
+from recommender.sequence import without_visits
 
 
 class Contribution(NamedTuple):
@@ -30,11 +31,19 @@ class Model(ABC):
 
     name: ClassVar[str]
     reads_derived: ClassVar[bool] = False  # whether it knows what to make of the DERIVED blocks of a matrix
+    reads_visits: ClassVar[bool] = False  # whether it reads what each of the last visits brought (sequence.py)
     needs_later: ClassVar[bool] = False  # whether it learns only from what came after a moment
+
+    @staticmethod
+    def is_available() -> bool:
+        """Whether what fits it is installed."""
+        return True
 
     def reads(self, matrix: PatientMatrix) -> PatientMatrix:
         """What of a matrix this model is to be given, to be fitted on and to score."""
-        return matrix if self.reads_derived else matrix.plain
+        if self.reads_visits:
+            return matrix
+        return without_visits(matrix) if self.reads_derived else matrix.plain
 
     @abstractmethod
     def fit(self, matrix: PatientMatrix) -> Self:

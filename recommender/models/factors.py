@@ -22,7 +22,7 @@ import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from recommender.features import PatientMatrix
+from recommender.features import ColumnIndex, PatientMatrix
 from recommender.models.base import Contribution, FieldModel, as_contributions, in_canonical_order, item_rows, unlearned
 from recommender.models.popularity import share_of_patients
 
@@ -50,13 +50,12 @@ class FactorModel(FieldModel):
         with threadpool_limits(1, "blas"):  # implicit brings its own threads, and one keeps every byte the same
             points = self._place(rows) if rows.nnz else np.zeros((rows.shape[1], 1), dtype=np.float32)
         points[np.bincount(rows.indices, minlength=len(points)) == 0] = 0.0  # these never left their random start
-        return replace(
-            self,
-            points=points,
-            targets=matrix.index.targets,
-            share=share_of_patients(matrix),
-            baseline_ix=matrix.index.block("baseline").start,
-        )
+        return self.placed(matrix.index, points, share_of_patients(matrix))
+
+    def placed(self, index: ColumnIndex, points: np.ndarray, share: np.ndarray) -> Self:
+        """The model of points (n_columns, k) float32 and the `share` (n_targets,) float32 of patients with each."""
+        baseline = index.block("baseline").start
+        return replace(self, points=points, targets=index.targets, share=share, baseline_ix=baseline)
 
     @abstractmethod
     def _place(self, rows: sparse.csr_matrix) -> np.ndarray:

@@ -28,7 +28,7 @@ from scipy import linalg, sparse
 from threadpoolctl import threadpool_limits
 
 from recommender.errors import TrainingError
-from recommender.features import PatientMatrix
+from recommender.features import ColumnIndex, PatientMatrix
 from recommender.models.base import AdditiveModel, keep_entries
 
 # L2 penalty of each block, in units of summed squared weight (about "patients"): see docs/evaluation.md
@@ -50,15 +50,28 @@ class LinearModel(AdditiveModel):
 
     def fit(self, matrix: PatientMatrix) -> Self:
         """Cost: the Gram matrix, then the inverse of n_columns^3 in float64 (2,000 columns: under half a second)."""
-        index = matrix.index
-        targets, position = index.targets, np.arange(len(index.targets))
-        whole, used, penalty = matrix.whole, np.zeros(len(index), dtype=bool), np.ones(len(index))
+        return self.solved(matrix.index, *self.sums(matrix))
+
+    def sums(self, matrix: PatientMatrix) -> tuple[np.ndarray, np.ndarray]:
+        """X'X and X'Y, which add up over groups of patients; without weights of rows exactly, in any order: products
+        of float16 numbers from 0.5 to 1 are whole multiples of 2^-22, of which float64 holds any sum below 2^53."""
+        whole, (_, used) = matrix.whole, self._penalty(matrix.index)
+        known = keep_entries(whole, used[whole.indices])
+        return gram_matrices(known, matrix.index.target_of_column, len(matrix.index.targets), matrix.weight)
+
+    def _penalty(self, index: ColumnIndex) -> tuple[np.ndarray, np.ndarray]:
+        """(n_columns,) float64, and which columns are used, bool."""
+        penalty, used = np.ones(len(index)), np.zeros(len(index), dtype=bool)
         for block in [block for block in index.blocks if block.name in self.penalties]:
             strength = 1.0 if block.name == "baseline" else self.strength
             penalty[block.start : block.stop] = strength * self.penalties[block.name]
             used[block.start : block.stop] = True
-        known = keep_entries(whole, used[whole.indices])
-        gram, had = gram_matrices(known, index.target_of_column, len(targets), matrix.weight)
+        return penalty, used
+
+    def solved(self, index: ColumnIndex, gram: np.ndarray, had: np.ndarray) -> Self:
+        """The model of what `sums` gives, which is overwritten."""
+        targets, position = index.targets, np.arange(len(index.targets))
+        penalty, _ = self._penalty(index)
         short = had - gram[:, targets]  # what X'Y has beyond X'X: nothing where every treatment weighs all it can
         gram[np.diag_indices_from(gram)] += penalty
         with threadpool_limits(1, "blas"):  # the same bytes on any number of cores

@@ -187,6 +187,17 @@ def _stated(manifest: Mapping[str, Any]) -> dict[str, Said]:
     return stated
 
 
+def _learned_earlier(manifest: Mapping[str, Any]) -> str:
+    """Of an update (recommender/update.py), what its model has learned from."""
+    update = manifest.get("update")
+    if not update:
+        return ""
+    return (
+        f" This version is an update: its model, its quality and the counts behind suggestions are those of version "
+        f"{update['base']}, from data up to {str(update['base_as_of'])[:10]}."
+    )
+
+
 def _measured(
     manifest: Mapping[str, Any], groups: Sequence[Groups], evaluation: Mapping[str, Any] | None
 ) -> dict[str, Said]:
@@ -233,7 +244,7 @@ def _measured(
             f"All people of a {manifest.get('source', 'unknown')} export with a readable row: {patients} {what}, "
             f"{events}, up to {as_of}. A treatment needs three patients before it can be suggested: "
             f"{counts.get('suggestable', 0):,} can be. Rows that could not be used are counted, with reasons, in the "
-            "run's ingest.json.",
+            f"run's ingest.json.{_learned_earlier(manifest)}",
             (),
         ),
         "representativeness": (

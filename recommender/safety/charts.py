@@ -137,16 +137,43 @@ def aged(chart: Chart, known: Known, days: int) -> Chart:
     return replace(chart, concept=chart.concept[on], days=later[on], value=chart.value[on], age=age)
 
 
-def read_charts(records: Records, observed: Collection[str], moments: Moments | None = None) -> Charts:
-    """The charts at `as_of`, or at each of the moments. `observed`: codes of the observations that are wanted."""
+@dataclass(frozen=True)
+class Told:
+    """What charts tell of each concept, from which `Known` follows, in counts that add up over groups of patients.
+
+    used (n_concepts,) bool: some chart has it; events, locally (n_concepts,) int64: of each treatment, and those of
+    them that were local; untold: kinds of which there is no event.
+    """
+
+    used: np.ndarray
+    events: np.ndarray
+    locally: np.ndarray
+    untold: frozenset[str]
+
+    def __add__(self, other: Told) -> Told:
+        events, locally = self.events + other.events, self.locally + other.locally
+        return Told(self.used | other.used, events, locally, self.untold & other.untold)
+
+    def known(self, concepts: pd.DataFrame) -> Known:
+        names = concepts.iloc[np.flatnonzero(self.used)][["code", "kind", "name", "group"]]
+        described = tuple(Column(*c) for c in names.itertuples(index=False, name=None))
+        local = (self.events > 0) & (self.locally >= LOCAL_SHARE * self.events)
+        return Known(described, self.untold, frozenset(concepts["code"].to_numpy()[local].tolist()))
+
+
+def told_in(records: Records, observed: Collection[str], moments: Moments | None = None) -> Told:
+    return _told(records, _all_facts(records, observed, now(records) if moments is None else moments)[1])
+
+
+def read_charts(
+    records: Records, observed: Collection[str], moments: Moments | None = None, told: Told | None = None
+) -> Charts:
+    """The charts at `as_of`, or at each of the moments. `observed`: codes of the observations that are wanted.
+    `told`: of all patients, where `records` hold some of them."""
     at = now(records) if moments is None else moments
-    parts = list(_facts(records, frozenset(observed), at))
-    row, concept, days, value = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    used = np.unique(concept)
-    names = records.concepts.iloc[used][["code", "kind", "name", "group"]]
-    untold = {kind for kind in KINDS if not len(getattr(records, _TABLES[kind]))}
-    concepts = tuple(Column(*c) for c in names.itertuples(index=False, name=None))
-    known = Known(concepts, frozenset(untold), _given_locally(records))
+    row, concept, days, value = _all_facts(records, observed, at)
+    told = told or _told(records, concept)
+    known, place = told.known(records.concepts), np.cumsum(told.used) - 1
     order = np.argsort(row * np.int64(len(records.concepts)) + concept, kind="stable")
     indptr = np.zeros(len(at) + 1, dtype=np.int64)
     np.cumsum(np.bincount(row, minlength=len(at)), out=indptr[1:])
@@ -156,7 +183,7 @@ def read_charts(records: Records, observed: Collection[str], moments: Moments | 
     return Charts(
         known=known,
         indptr=indptr,
-        concept=np.searchsorted(used, concept[order]).astype(np.int32),
+        concept=place[concept[order]].astype(np.int32),
         days=days[order].astype(np.int32),
         value=value[order],
         age=np.maximum(age, 0).astype(np.float32),
@@ -164,13 +191,20 @@ def read_charts(records: Records, observed: Collection[str], moments: Moments | 
     )
 
 
-def _given_locally(records: Records) -> frozenset[str]:
-    """Codes of the drugs of which LOCAL_SHARE of all events or more are local."""
-    concept, local = (records.treatments[name].to_numpy() for name in ("concept_ix", "local"))
+def _told(records: Records, concept: np.ndarray) -> Told:
+    """`concept` (n,): of every fact of the charts."""
     n = len(records.concepts)
-    events, locally = np.bincount(concept, minlength=n), np.bincount(concept[local], minlength=n)
-    codes = records.concepts["code"].to_numpy()
-    return frozenset(codes[(events > 0) & (locally >= LOCAL_SHARE * events)].tolist())
+    used = np.zeros(n, dtype=bool)
+    used[concept] = True
+    treatment, local = (records.treatments[name].to_numpy() for name in ("concept_ix", "local"))
+    events, locally = np.bincount(treatment, minlength=n), np.bincount(treatment[local], minlength=n)
+    return Told(used, events, locally, frozenset(kind for kind in KINDS if not len(getattr(records, _TABLES[kind]))))
+
+
+def _all_facts(records: Records, observed: Collection[str], at: Moments) -> Facts:
+    parts = list(_facts(records, frozenset(observed), at))
+    row, concept, days, value = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return row, concept, days, value
 
 
 _TABLES = {"drug": "treatments", "condition": "conditions", "allergy": "allergies", "observation": "observations"}

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
@@ -95,6 +95,14 @@ class DrugVocabulary:
         self._match = lru_cache(maxsize=CACHE_SIZE)(self._find)
         self._site: dict[str, DrugMatch] = {}
         self._site = {key(text): self._site_target(text, target) for text, target in (site_map or {}).items()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What it knows, to be sent to another process; what it has looked up stays here."""
+        return {name: value for name, value in vars(self).items() if name != "_match"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._match = lru_cache(maxsize=CACHE_SIZE)(self._find)
 
     @classmethod
     def load(cls, folder: Path | None = None, site_map: Path | None = None) -> DrugVocabulary:

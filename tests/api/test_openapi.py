@@ -53,7 +53,9 @@ def app(redis_server, tiny_snapshot, tiny_matrix, tmp_path_factory):
         release = dataclasses.replace(snapshot.release, support=count_support(tiny_matrix))
         store.publish(dataclasses.replace(snapshot, release=release))
         store.activate("v1")
-        yield create_app(given, store)
+        made = create_app(given, store)
+        made.config["LONGEST_HOLD"] = 0  # seconds that an answer without events waits for one
+        yield made
 
 
 @pytest.fixture(scope="module")

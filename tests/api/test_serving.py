@@ -23,6 +23,7 @@ class Watched:
 
     def __init__(self, store, before_entry=lambda: None):
         self.store, self.before_entry, self.asked = store, before_entry, []
+        self.url = store.url
 
     def __getattr__(self, name):
         def call(*arguments):

@@ -12,6 +12,8 @@ from recommender.errors import EngineError, InputError, UnknownPatient
 from recommender.feedback import FeedbackEvent, FeedbackLog
 from recommender.forgotten import Forgotten
 from recommender.store import open_store
+from recommender.stream import Place, Readings
+from tests.recommender.watching import POTASSIUM, reading
 
 
 def run(settings, *words, given=""):
@@ -36,9 +38,14 @@ def test_gone_from_every_version_the_feedback_and_what_runs_kept(settings, tiny_
         for version in ("v1", "v2"):
             store.publish(tiny_snapshot(version))
             store.activate(version)
+        readings = Readings(Place(settings.redis_url, settings.key_prefix, settings.workdir / "site.key"))
+        for name in ("PAT-1", "PAT-2"):
+            one = reading(f"r-{name}", name, POTASSIUM, 5.0)
+            readings.add([one])
+            readings.apply([one])
         done = run(settings, "forget", "-", "--yes", given="PAT-2\n")
         assert done.exit_code == 0, done.output
-        assert orjson.loads(done.stdout) == {"versions": 2, "feedback_events": 1, "folders": 3}
+        assert orjson.loads(done.stdout) == {"versions": 2, "feedback_events": 1, "readings": 2, "folders": 3}
         for version in ("v1", "v2"):
             release = store.release(version)
             with pytest.raises(UnknownPatient):
@@ -46,13 +53,14 @@ def test_gone_from_every_version_the_feedback_and_what_runs_kept(settings, tiny_
             assert store.entry(release, "PAT-1")
             assert [name for name, _ in store.entries(release)].count("PAT-1") == 1
         assert [one.patients for one in store.versions()] == [5, 5]
+        assert readings.newest(["PAT-1", "PAT-2"])[1] == {} and list(readings.everyone()) == ["PAT-1"]
     assert [event.patient_id for event in log.events()] == ["PAT-1"]
     assert not (settings.workdir / "cache").exists() and (settings.workdir / "runs/v1/release").exists()
     assert not (settings.workdir / "runs/v0/release/model").exists()  # a model may hold patients' rows
     held = b"".join(f.read_bytes() for f in settings.workdir.glob("*") if f.is_file() and f.name != "site.key")
     assert b"PAT-2" not in held
     again = orjson.loads(run(settings, "forget", "PAT-2", "--yes").stdout)
-    assert again == {"versions": 0, "feedback_events": 0, "folders": 0}
+    assert again == {"versions": 0, "feedback_events": 0, "readings": 0, "folders": 0}
 
 
 def test_it_asks_first(settings):

@@ -85,6 +85,16 @@ def test_a_report_that_fails_undoes_nothing_and_is_told(night, settings, tmp_pat
         assert store.current() == told["version"]
 
 
+def test_what_looks_at_every_patient_is_left_out_of_a_large_hospital_unless_it_is_named(night, monkeypatch):
+    monkeypatch.setattr(night_reports, "MOST_WALKED", 10)
+    _, told, _ = night()
+    assert told["reports"]["folders"].keys() == {"card", "history"}
+    assert told["reports"]["left_out"].keys() == {"quality", "pharmacy", "drift"}
+    assert "ask for it by name" in told["reports"]["left_out"]["pharmacy"]
+    _, told, _ = night("--reports", "pharmacy")
+    assert told["reports"]["folders"].keys() == {"pharmacy"}
+
+
 def test_a_person_is_told_on_stderr_which_reports_failed(settings, sample, monkeypatch):
     monkeypatch.setattr(night_reports, "history_folder", lambda *_: {}["absent"])
     environment = {"REDIS_URL": settings.redis_url, "RXREC_WORKDIR": str(settings.workdir)}

@@ -181,7 +181,10 @@ def sample(tmp_path_factory) -> Path:
 
 
 def words_of(sample: Path, workdir: Path) -> list[str]:
-    return ["nightly", "--input", str(sample), "--gate", "off", "--resume", "--events", str(workdir / "events.jsonl")]
+    return [
+        *("nightly", "--input", str(sample), "--gate", "off", "--resume"),
+        *("--events", str(workdir / "events.jsonl"), "--reports", "none"),
+    ]
 
 
 def told(workdir: Path) -> list[dict]:

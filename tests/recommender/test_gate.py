@@ -12,7 +12,7 @@ from recommender.evaluation.compare import evaluate
 from recommender.evaluation.split import folds_of
 from recommender.evaluation.trial import make_trial
 from recommender.features import build_matrix
-from recommender.gate import _folded, compared, coverage_of, inputs_of, paired_gain, quality_of
+from recommender.gate import compared, coverage_of, folded, inputs_of, paired_gain, quality_of
 from recommender.loaders import load
 from recommender.models.directed import DirectedModel
 from recommender.models.popularity import PopularityModel
@@ -257,12 +257,12 @@ class TestByHand:
         verdict = compared(new, replace(self.served, manifest=old), None, "")
         assert verdict.reasons == ()
 
-    def test_where_all_is_folded_nothing_is_compared(self):
+    def test_where_all_isfolded_nothing_is_compared(self):
         verdict = compared(
             {"inputs": {"sex": {"": 0}}}, replace(self.served, manifest={"inputs": {"sex": {"": 12}}}), None, ""
         )
         assert verdict.measured["population_stability"] == {}
 
-    def test_small_cells_are_folded(self):
-        assert _folded(pd.Series({"a": 30, "b": 11, "c": 10, "d": 3})) == {"a": 30, "b": 11, "": 13}
-        assert _folded(pd.Series({"a": 30, "c": 10})) == {"a": 30, "": 0}
+    def test_small_cells_arefolded(self):
+        assert folded(pd.Series({"a": 30, "b": 11, "c": 10, "d": 3})) == {"a": 30, "b": 11, "": 13}
+        assert folded(pd.Series({"a": 30, "c": 10})) == {"a": 30, "": 0}

@@ -11,6 +11,7 @@ from test_models import DERIVED_INDEX, N_COLUMNS, random_matrix
 
 from recommender.models import MODELS
 from recommender.models.blend import BlendModel
+from recommender.models.caser import CaserModel
 from recommender.models.directed import DirectedModel
 from recommender.models.factors import AlsModel
 from recommender.models.linear import LinearModel
@@ -23,7 +24,8 @@ from recommender.safety.charts import Known
 from recommender.snapshot import Release, pack_release, unpack_release
 
 ALL = {
-    **{name: model() for name, model in MODELS.items()},
+    **{name: model() for name, model in MODELS.items() if model.is_available()},
+    **({"caser": CaserModel(width=4, filters=2, epochs=1)} if CaserModel.is_available() else {}),
     "item-cosine, treatments alone": ItemCosineModel(context=False),
     "als, treatments alone": AlsModel(context=False),
     "patients, few": PatientsModel(n_neighbors=5),
@@ -37,7 +39,7 @@ EACH = pytest.mark.parametrize(
     ("name", "with_later"), CASES, ids=[f"{name}{', later' if later else ''}" for name, later in CASES]
 )
 # what these say of a patient with no history is given all other columns, and need not be popularity
-WITH_INTERCEPT = (LinearModel, DirectedModel, LogisticModel, BlendModel)
+WITH_INTERCEPT = (LinearModel, DirectedModel, LogisticModel, BlendModel, CaserModel)
 
 
 def read_by(model, seed, n_patients=200, density=0.25, with_later=False):

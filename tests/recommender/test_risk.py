@@ -249,7 +249,7 @@ def saved(registry, table=None, **told):
 
 def test_what_is_filed_scores_the_same(registry):
     table = made()
-    with pytest.raises(NothingPublished, match=r"no risk 'heart' is in service \(there are: none\)"):
+    with pytest.raises(NothingPublished, match=r"no 'heart' is in service \(there are: none\)"):
         registry.current("heart")
     release = saved(registry, table, quality=1)
     again = registry.current("heart")
@@ -265,7 +265,7 @@ def test_what_was_altered_is_refused(registry):
     whole = bytearray(file.read_bytes())
     whole[100] ^= 1
     file.write_bytes(whole)
-    with pytest.raises(StoreCorrupt, match="is not what was written: train it anew"):
+    with pytest.raises(StoreCorrupt, match="is not what was written: `rxrec risk train`"):
         registry.current("heart")
     with pytest.raises(EngineError, match="small letters"):
         registry.current("../heart")

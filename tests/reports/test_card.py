@@ -90,6 +90,12 @@ def test_figures_are_those_of_the_version(manifest):
     assert told == {name: row["value"] for name, row in rows.items()} | behind
 
 
+def test_the_card_of_an_update_says_what_its_model_learned_from(manifest):
+    update = {**manifest, "update": {"base": "v1", "base_as_of": "2026-05-06T00:00:00+00:00"}}
+    assert "those of version v1, from data up to 2026-05-06." in by_key(card_of("v", update))["criteria"].text
+    assert "update" not in by_key(card_of("v", manifest))["criteria"].text
+
+
 def test_groups_are_counted_as_the_export_has_them(hospital, manifest):
     """The second path: the patients' file itself."""
     with (hospital.settings.workdir / "sample4" / "patients.csv").open() as file:

@@ -36,4 +36,5 @@ def test_after_ready_nothing_is_compiled(settings, tmp_path):
             for patient_id in snapshot.patient_ids[:60]:
                 caller.ask(LIST.format(patient_id))
                 caller.ask("/patient", form=f"patient_id={patient_id}")
+            caller.hang_up()
             assert {file.name for file in compiled.rglob("*.nb?")} == when_ready

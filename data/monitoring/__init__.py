@@ -1,0 +1,1 @@
+"""Thresholds of measurements that are worth an event by themselves, whatever drugs a patient takes."""

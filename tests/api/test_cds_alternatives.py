@@ -41,7 +41,7 @@ def hospital(redis_server, tmp_path_factory) -> Iterator[FlaskClient]:
     records = load("synthea", folder / "sample", vocabulary=DrugVocabulary.load())
     manifest = {"created": "2026-11-24T02:00:00+00:00"}
     snapshot = make_snapshot(records, build_matrix(records), DirectedModel(), "v1", manifest, Screen.load())
-    settings = Settings(workdir=folder, redis_url=redis_server.url[:-1] + "3")
+    settings = Settings(workdir=folder, redis_url=redis_server.url[:-1] + "6")
     with open_store(settings) as store:
         store.publish(snapshot)
         store.activate("v1")

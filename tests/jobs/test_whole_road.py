@@ -36,6 +36,13 @@ def nightly(settings: Settings, source: str, folder: Path) -> dict:
     return json.loads(result.stdout)
 
 
+@pytest.fixture(scope="module")
+def night(redis_server, sample, tmp_path_factory) -> tuple[Settings, dict]:
+    """The sample being served, and what the night that published it said of itself."""
+    settings = Settings(workdir=tmp_path_factory.mktemp("night"), redis_url=redis_server.url[:-1] + "5")
+    return settings, nightly(settings, "synthea", sample)
+
+
 def served(settings: Settings, patient_ids) -> dict[str, dict]:
     """The API's answer for each patient, by id."""
     with open_store(settings) as store:
@@ -64,8 +71,9 @@ def assert_true_answers(answers: dict[str, dict]) -> int:
     return len(items)
 
 
-def test_the_sample_is_served_and_beats_popularity(settings, sample):
-    summary = nightly(settings, "synthea", sample)
+@pytest.mark.xdist_group("sample night")  # one worker has the night
+def test_the_sample_is_served_and_beats_popularity(night, sample):
+    settings, summary = night
     quality = summary["quality"]
     assert quality["low"] > quality["baseline"]["high"]
     ids = [line.split(",")[0] for line in (sample / "patients.csv").read_text().splitlines()[1:61]]
@@ -115,8 +123,9 @@ def test_an_open_data_set_is_recognised_and_served(settings, real_data, source, 
     assert n >= 49 * len(ids) if patients >= 100 else n > 10 * len(ids)
 
 
-def test_a_killed_night_leaves_a_whole_version_and_the_next_one_completes(settings, sample):
-    nightly(settings, "synthea", sample)
+@pytest.mark.xdist_group("sample night")
+def test_a_killed_night_leaves_a_whole_version_and_the_next_one_completes(night, sample):
+    settings, _ = night
     ids = [line.split(",")[0] for line in (sample / "patients.csv").read_text().splitlines()[1:]]
     words = ["nightly", "--source", "synthea", "--input", str(sample)]
     environment = {**os.environ, "REDIS_URL": settings.redis_url, "RXREC_WORKDIR": str(settings.workdir)}

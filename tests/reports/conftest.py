@@ -49,7 +49,7 @@ class Hospital:
 @pytest.fixture(scope="session")
 def hospital(redis_server: Any, tmp_path_factory: Any) -> Iterator[Hospital]:
     """Two nights of 400 synthetic patients each; the second is served."""
-    url = redis_server.url[:-1] + "3"
+    url = redis_server.url[:-1] + "7"
     workdir: Path = tmp_path_factory.mktemp("reports")
     settings = Settings(workdir=workdir, redis_url=url)
     for seed in (3, 4):

@@ -39,7 +39,7 @@ def nightly(settings: Settings, source: str, folder: Path) -> dict:
 @pytest.fixture(scope="module")
 def night(redis_server, sample, tmp_path_factory) -> tuple[Settings, dict]:
     """The sample being served, and what the night that published it said of itself."""
-    settings = Settings(workdir=tmp_path_factory.mktemp("night"), redis_url=redis_server.url[:-1] + "5")
+    settings = Settings(workdir=tmp_path_factory.mktemp("night"), redis_url=redis_server.url[:-1] + "8")
     return settings, nightly(settings, "synthea", sample)
 
 

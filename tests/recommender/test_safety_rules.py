@@ -442,7 +442,7 @@ class TestAnyRow:
         else:
             assert cells[0].strip() in found.by_id
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
         left=st.sets(st.sampled_from(["docusate", "senna", "bisacodyl", "lactulose"]), min_size=1),
         right=st.sets(st.sampled_from(["simethicone", "psyllium", "senna", "lactulose"]), min_size=1),

@@ -186,7 +186,7 @@ def test_a_cache_that_cannot_be_written_to(export, tmp_path):
 
 
 @given(rows=st.integers(1, 8), order=st.permutations(ONE.splitlines()[1:]), cached=st.booleans())
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 def test_how_many_rows_are_in_work_changes_nothing(rows, order, cached, tmp_path_factory):
     folder = tmp_path_factory.mktemp("export")
     (folder / "patients.csv").write_text(PATIENTS)

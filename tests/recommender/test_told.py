@@ -116,7 +116,7 @@ def entries(draw: st.DrawFn) -> Told:
 
 
 @given(st.lists(entries(), max_size=14), BORN, st.sampled_from(["F", "unknown"]))
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
 def test_any_entries_become_what_an_export_s_would(told: list[Told], born: datetime | None, sex: str) -> None:
     same(told, birth_date=born, sex=sex)
 

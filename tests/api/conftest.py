@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -88,7 +89,9 @@ PRIVATE = (
 def tell_nothing(text: str) -> None:
     """Fails where logs or metrics name a patient, or anything of a chart, or a credential."""
     for line in text.splitlines():
-        found = [private for private in PRIVATE if private in line]
+        # thirty-two random hexadecimal digits sometimes hold what is looked for
+        told = re.sub(r'"request_id":"[0-9a-f]{32}"', "", line)
+        found = [private for private in PRIVATE if private in told]
         assert not found, f"{found} in {line[:300]}"
 
 

@@ -49,7 +49,7 @@ from recommender.run_files import (
 from recommender.safety.screen import Screen
 from recommender.selection import AUTO, FILE
 from recommender.snapshot import Snapshot
-from recommender.store import open_store
+from recommender.store import Store, open_store
 from recommender.update import make_update, why_not
 
 T = TypeVar("T")
@@ -221,6 +221,9 @@ def _night(
     cluster: Cluster | None,
 ) -> dict[str, Any]:
     """The night on this machine or on a cluster; what it has to say in the end."""
+    screen = Screen.load(console.settings.rules, source.vocabulary_folder)  # without rules nothing is read in vain
+    # a store that is down is found out before the work, not after
+    store = stack.enter_context(open_store(console.settings))
     if run is None:
         version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
         runs, seal = console.settings.workdir / "runs", seal_of(console.settings)
@@ -229,18 +232,16 @@ def _night(
     console.events.run = run.name
     console.events.tell("run", state="begun", created=run.created)
     if cluster is None:
-        return _here(console, source, asked, run, stack)
+        return _here(console, source, asked, run, screen, store)
     from jobs.spark_night import spark_night
 
-    return spark_night(console, source, asked, cluster, run, stack)
+    return spark_night(console, source, asked, cluster, run, screen, store, stack)
 
 
-def _here(console: Telling, source: Source, asked: Asked, run: Run, stack: contextlib.ExitStack) -> dict[str, Any]:
+def _here(console: Telling, source: Source, asked: Asked, run: Run, screen: Screen, store: Store) -> dict[str, Any]:
     """The stages, one after another."""
     settings, workdir = console.settings, console.settings.workdir
     synthetic, kinds = is_sample(source.path), asked.kinds
-    screen = Screen.load(settings.rules, source.vocabulary_folder)  # without rules nothing is read in vain
-    store = stack.enter_context(open_store(settings))  # a store that is down is found out before the work, not after
     served, why_alone = served_version(store, synthetic)
     judge_by, why_alone = (None, "--gate off") if asked.gate == "off" else (served, why_alone)
     use, told = heard(workdir, asked.feedback)

@@ -33,19 +33,24 @@ from recommender.records import THERAPIES, TREATMENT_KINDS
 from recommender.safety.screen import Screen
 from recommender.settings import Settings
 from recommender.snapshot import Release
-from recommender.store import Store, open_store
+from recommender.store import Store
 from recommender.store_index import LOCK_SECONDS
 
 T = TypeVar("T")
 
 
 def spark_night(
-    console: Telling, source: Source, asked: Asked, cluster: Cluster, run: Run, stack: contextlib.ExitStack
+    console: Telling,
+    source: Source,
+    asked: Asked,
+    cluster: Cluster,
+    run: Run,
+    screen: Screen,
+    store: Store,
+    stack: contextlib.ExitStack,
 ) -> dict[str, Any]:
     """The stages, one after another; what a night has to say in the end."""
     settings, workdir = console.settings, console.settings.workdir
-    screen = Screen.load(settings.rules, source.vocabulary_folder)
-    store = stack.enter_context(open_store(settings))
     if not settings.redis_url and not cluster.master.startswith("local"):
         raise EngineError("the machines of a cluster cannot reach the embedded store: set REDIS_URL")
     synthetic = is_sample(source.path)

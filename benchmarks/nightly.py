@@ -19,7 +19,7 @@ from typing import Any
 
 SIZES = (100_000, 300_000, 1_000_000)
 CHANGED = 100  # one patient in so many
-STAGES = ("read", "matrix", "evaluate", "fit and score", "update", "publish")
+STAGES = ("read", "matrix", "evaluate", "fit and score", "update", "publish", "reports")
 RESULTS = Path(__file__).parent / "results" / "nightly.md"
 
 

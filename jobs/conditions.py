@@ -12,8 +12,9 @@ import numpy as np
 from data.synthetic import is_sample
 from jobs.console import Console
 from jobs.evaluate import as_table
+from jobs.gating import heed
 from jobs.source import Source, source_options
-from recommender.errors import EngineError, GateRefused, NothingPublished
+from recommender.errors import EngineError, NothingPublished
 from recommender.evaluation.compare import Evaluation
 from recommender.evaluation.compare import evaluate as run_evaluation
 from recommender.evaluation.metrics import best_threshold
@@ -81,13 +82,7 @@ def train(console: Console, source: Source, seed: int, gate: str) -> None:
     threshold = best_threshold(evaluation.judged[name].scores, evaluation.given)
     manifest = store.save(matrix, threshold, {**told, "gate": verdict.as_dict()})
     version, folder = manifest["version"], store.files.path(NAME, manifest["version"])
-    if verdict.reasons and gate == "on":
-        raise GateRefused(
-            f"not served, version {verdict.served} stays in service: {'; '.join(verdict.reasons)}. Everything measured "
-            f"is in {folder}; `--gate warn` serves it all the same"
-        )
-    for reason in verdict.reasons:
-        console.say(f"  worse than version {verdict.served}: {reason}")
+    heed(console, verdict, gate, folder)
     store.files.activate(NAME, version)
     summary = {key: value for key, value in manifest.items() if key not in ("columns", "inputs")}
     shown = "shows it" if console.settings.review_conditions else "would show it with RXREC_REVIEW_CONDITIONS=yes"

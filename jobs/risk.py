@@ -17,10 +17,11 @@ import numpy as np
 
 from data.synthetic import is_sample
 from jobs.console import Console
+from jobs.gating import heed
 from jobs.source import AUTO, Source, source_options
 from recommender.access.secret import FILE as SECRET
 from recommender.access.secret import SiteSecret
-from recommender.errors import EngineError, GateRefused, InputError, NothingPublished
+from recommender.errors import EngineError, InputError, NothingPublished
 from recommender.evaluation.breakdown import MIN_PATIENTS
 from recommender.evaluation.outcomes import MIN_EVENTS, Foreseen
 from recommender.evaluation.split import Fold, folds_of, one_of
@@ -176,13 +177,7 @@ def train(console: Console, asked: Asked, seed: int, name: str, model: str, gate
     release = registry.save(name, table.asked, table.inputs.features, fitted, {**told, "gate": verdict.as_dict()})
     folder = registry.path(name, release.version)
     write_risk_card(folder, release)
-    if verdict.reasons and gate == "on":
-        raise GateRefused(
-            f"not served, version {verdict.served} stays in service: {'; '.join(verdict.reasons)}. Everything measured "
-            f"is in {folder}; `--gate warn` serves it all the same"
-        )
-    for reason in verdict.reasons:
-        console.say(f"  worse than version {verdict.served}: {reason}")
+    heed(console, verdict, gate, folder)
     registry.activate(release)
     summary = {"name": name, "version": release.version, "folder": str(folder), **release.manifest}
     console.result(

@@ -84,9 +84,10 @@ def unlearned() -> np.ndarray:
     return np.empty(0, dtype=np.float32)
 
 
-@dataclass(frozen=True, eq=False)
-class FieldModel(Model):
-    """A model that is its fields: those after `KW_ONLY` are its state, those before its parameters."""
+class Fields:
+    """A dataclass that is its fields: those after `KW_ONLY` are its state, those before its parameters."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def state(self) -> dict[str, np.ndarray]:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.kw_only}
@@ -97,6 +98,11 @@ class FieldModel(Model):
     @classmethod
     def from_state(cls, parameters: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> Self:
         return cls(**parameters, **state)
+
+
+@dataclass(frozen=True, eq=False)
+class FieldModel(Fields, Model):
+    """A model that is its fields."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,7 @@ scored with are plain arrays, never a pickle, and a test holds both to the same 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numba
@@ -20,7 +19,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from recommender.evaluation.split import folds_of
-from recommender.models.base import unlearned
+from recommender.models.base import Fields, unlearned
 
 PENALTIES = (
     1.0,
@@ -39,7 +38,7 @@ def none_learned() -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class RiskModel(ABC):
+class RiskModel(Fields, ABC):
     """Fields after `KW_ONLY` are what was learned, those before the settings; `fit` gives a new model."""
 
     name: ClassVar[str]
@@ -57,16 +56,6 @@ class RiskModel(ABC):
     def probability(self, values: np.ndarray) -> np.ndarray:  # (n,) float64
         base, parts = self.parts(values)
         return _sigmoid(base + parts.sum(axis=1))
-
-    def state(self) -> dict[str, np.ndarray]:
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.kw_only}
-
-    def parameters(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self) if not f.kw_only}
-
-    @classmethod
-    def from_state(cls, parameters: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> Self:
-        return cls(**parameters, **state)
 
 
 @dataclass(frozen=True, eq=False)

@@ -65,7 +65,8 @@ def free_port() -> int:
 def running_cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
     if shutil.which("java") is None:
         pytest.fail("java is not on PATH: install it (Debian: apt install openjdk-17-jre-headless)")
-    pyspark = pytest.importorskip("pyspark", reason="make test-slow installs it", exc_type=ModuleNotFoundError)
+    import pyspark  # make test-slow installs it: without it this fails, and is not skipped
+
     home = Path(pyspark.__path__[0])
     port = free_port()
     environment = {

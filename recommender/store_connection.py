@@ -21,6 +21,7 @@ from recommender.redis_wire import Command, wire
 
 TIMEOUT_SECONDS = 10.0
 TRIES = 20  # of a transaction that was undone because the token was prolonged meanwhile
+Piece = bytes | memoryview
 Client = Any  # a redis client or pipeline: redis-py types each answer as bytes or str, at once or awaited
 
 
@@ -80,11 +81,11 @@ class Connection:
 
         Raises the error of the first command that the server refused.
         """
-        return self.fenced_bytes(key, token, seconds, b"".join(map(wire, commands)), len(commands))
+        return self.fenced_bytes(key, token, seconds, [b"".join(map(wire, commands))], len(commands))
 
-    def fenced_bytes(self, key: str, token: bytes, seconds: int, sent: bytes | memoryview, commands: int) -> bool:
-        """As `fenced`, with so many commands that are bytes already. seconds: 0 does not prolong the token, for one of
-        many writers: a transaction that prolongs it undoes every other that is on its way."""
+    def fenced_bytes(self, key: str, token: bytes, seconds: int, sent: Sequence[Piece], commands: int) -> bool:
+        """As `fenced`, with so many commands that are bytes already, in pieces. seconds: 0 does not prolong the token,
+        for one of many writers: a transaction that prolongs it undoes every other that is on its way."""
         # redis-py's own pipeline spends more time on putting commands into bytes than all the rest of a publication
         before = wire(("MULTI",)) + (wire(("EXPIRE", key, str(seconds))) if seconds else b"")
         for _ in range(TRIES):
@@ -93,8 +94,9 @@ class Connection:
                 if pipe.get(key) != token:
                     return False
                 try:
-                    pipe.connection.send_packed_command([before, sent, wire(("EXEC",))])
+                    pipe.connection.send_packed_command([before, *sent, wire(("EXEC",))])
                     *_, done = [pipe.connection.read_response() for _ in range(commands + (3 if seconds else 2))]
+                    pipe.watching = False  # EXEC has ended it
                 except BaseException:
                     pipe.connection.disconnect()  # answers may be on their way: nobody else must read them
                     raise

@@ -20,6 +20,7 @@ from recommender.features import PatientMatrix, rows_over
 from recommender.gate import inputs_of
 from recommender.packing import CRC_TABLE, WEIGHTS, Words, says_the_same
 from recommender.pipeline import counts, screened
+from recommender.pseudonyms import encoded
 from recommender.publication import Onto
 from recommender.ranking import DEPTH, PER_KIND, SPARE, top_n
 from recommender.records import THERAPIES, Records
@@ -116,7 +117,7 @@ def _charts(records: Records, known: Known, screen: Screen) -> Charts:
 def _differing(store: Store, base: str, matrix: PatientMatrix, charts: Charts, days: int) -> tuple[np.ndarray, Onto]:
     """Positions (n,) of the patients whose entry in `base` says something else, or who are not in it."""
     pseudonyms = store.pseudonyms(base)
-    names = pseudonyms.names([one.encode(errors="surrogatepass") for one in matrix.patient_ids])
+    names = pseudonyms.names(encoded(matrix.patient_ids))
     place = {name.tobytes(): ix for ix, name in enumerate(names)}
     same, there = np.zeros(len(names), dtype=bool), np.zeros(len(names), dtype=bool)
     gone: list[bytes] = []

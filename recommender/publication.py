@@ -10,8 +10,9 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import redis
@@ -19,10 +20,11 @@ import redis
 from recommender.errors import EngineError, StoreCorrupt, StoreUnavailable
 from recommender.packing import Words
 from recommender.pseudonyms import Pseudonyms, encoded
-from recommender.redis_wire import hset_wire, pieces
+from recommender.redis_wire import hset_wire
 from recommender.snapshot import FORMAT, Named, Packer, Release, Snapshot, pack_release, unpack_entry, unpack_release
 from recommender.store_index import LOCK_SECONDS, Index, Listed, chunks
 
+Submit = Callable[..., Future[Any]]
 BUCKET_PATIENTS = 32
 CHUNK_PATIENTS = 1_024  # one transaction: the server pauses for about 1 ms
 WRITERS = 2
@@ -63,10 +65,10 @@ class Publication:
         version, patients = snapshot.release.version, len(snapshot.patient_ids)
         of = self._begin(snapshot.release, patients, onto)
         try:
-            with _writers() as pool:
-                assets = pool.submit(self._send_assets, snapshot.release)
+            with _writers() as submit:
+                assets = submit(self._send_assets, snapshot.release)
                 packer = self._packer(snapshot)
-                self._send_entries(pool, version, of, packer, progress)
+                self._send_entries(submit, version, of, packer, progress)
                 sent = assets.result()
             gone = onto.gone if onto else ()
             for names in chunks(gone):
@@ -96,8 +98,8 @@ class Publication:
         """Write some of the patients of a version that was begun, and read a few of them back. Once more writes the
         same again; once the version is finished, abandoned or overtaken nothing is written."""
         packer = self._packer(part)
-        with _writers() as pool:
-            self._send_entries(pool, part.release.version, of, packer, None, prolong=False)
+        with _writers() as submit:
+            self._send_entries(submit, part.release.version, of, packer, None, prolong=False)
         self._verify_some(part, of, packer)
 
     def finish(self, version: str, of: Listed) -> None:
@@ -154,8 +156,8 @@ class Publication:
     def _send_assets(self, release: Release) -> dict[str, bytes]:
         """What was sent."""
         assets = pack_release(release)
-        for asset in assets.items():
-            self._index.send(self._token, pieces(("HSET", self._index.keys.assets(release.version), *asset)), 1)
+        for name, asset in assets.items():
+            self._index.send_asset(self._token, release.version, name, asset)
         return assets
 
     def _packer(self, snapshot: Snapshot) -> Packer:
@@ -165,7 +167,7 @@ class Publication:
 
     def _send_entries(
         self,
-        pool: ThreadPoolExecutor,
+        submit: Submit,
         version: str,
         of: Listed,
         packer: Packer,
@@ -185,10 +187,10 @@ class Publication:
             sizes, measured = packer.sizes(who)
             sent, starts = hset_wire(Words.of(keys), ends, names, who, sizes)
             packer.write(sent, who, starts, sizes, measured)
-            self._index.send(self._token, [sent.data], len(keys))
+            self._index.send(self._token, sent.data, len(keys))
             return len(who)
 
-        for done in [pool.submit(send, start) for start in range(0, patients, CHUNK_PATIENTS)]:
+        for done in [submit(send, start) for start in range(0, patients, CHUNK_PATIENTS)]:
             sent = done.result()
             if prolong:
                 self._prolong()
@@ -228,11 +230,23 @@ class Publication:
 
 
 @contextlib.contextmanager
-def _writers() -> Iterator[ThreadPoolExecutor]:
-    """However this ends, nobody is writing any more."""
+def _writers() -> Iterator[Submit]:
+    """What has several threads at work. After the first failure nothing new is begun, and however this ends, nobody is
+    writing any more."""
+    failed: list[BaseException] = []
+
+    def begin(work: Callable[..., Any], *of: object) -> Any:
+        if failed:
+            raise failed[0]
+        try:
+            return work(*of)
+        except BaseException as error:
+            failed.append(error)
+            raise
+
     with ThreadPoolExecutor(WRITERS) as pool:
         try:
-            yield pool
+            yield lambda work, *of: pool.submit(begin, work, *of)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -29,7 +29,7 @@ import orjson
 import redis
 
 from recommender.errors import StoreCorrupt, StoreUnavailable, UnknownVersion
-from recommender.redis_wire import Command
+from recommender.redis_wire import Command, pieces
 from recommender.store_connection import Client, Connection, Piece
 
 T = TypeVar("T")
@@ -175,9 +175,15 @@ class Index:
         if not self.connection.fenced(self.keys.publishing, token, LOCK_SECONDS, commands):
             raise StoreUnavailable(_OVERTAKEN)
 
-    def send(self, token: bytes, sent: Sequence[Piece], commands: int) -> None:
-        """As `fenced`: a chunk of patients or an asset, as the bytes of so many commands, in pieces. The token is not
-        prolonged."""
+    def send(self, token: bytes, sent: memoryview, commands: int) -> None:
+        """As `fenced`: a chunk of patients, as the bytes of so many commands. The token is not prolonged."""
+        self._send(token, [sent], commands)
+
+    def send_asset(self, token: bytes, version: str, name: str, asset: bytes) -> None:
+        """As `send`."""
+        self._send(token, pieces(("HSET", self.keys.assets(version), name, asset)), 1)
+
+    def _send(self, token: bytes, sent: Sequence[Piece], commands: int) -> None:
         if not self.connection.fenced_bytes(self.keys.publishing, token, 0, sent, commands):
             raise StoreUnavailable(_OVERTAKEN)
 

@@ -124,6 +124,7 @@ def tiny_snapshot(tiny_matrix: PatientMatrix, tiny_charts: Charts) -> Callable[.
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Snapshot, Callable[[], object]], Snapshot]:
     """`interrupted(snapshot, event)`: `event` happens when two of six patients have been written."""
     monkeypatch.setattr(publication, "CHUNK_PATIENTS", 2)
+    monkeypatch.setattr(publication, "WRITERS", 1)
 
     def interrupt(snapshot: Snapshot, event: Callable[[], object]) -> Snapshot:
         send, sent = Index.send, []

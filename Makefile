@@ -114,7 +114,7 @@ kernels: install
 	@touch $@
 
 bench: install .venv/.peers
-	.venv/bin/python benchmarks/run.py
+	.venv/bin/python -m benchmarks.run
 	.venv/bin/python benchmarks/loaders.py
 	.venv/bin/python benchmarks/security.py
 	.venv/bin/python benchmarks/serving.py

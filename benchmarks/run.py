@@ -7,37 +7,29 @@ benchmarks/results/speed.md.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import redis
 from implicit.als import AlternatingLeastSquares
 from implicit.nearest_neighbours import CosineRecommender
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from recommender.access.secret import SiteSecret
+from benchmarks.publishing import PUBLISHED, RETIRED, measure_publishing
 from recommender.features import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.linear import LinearModel, gram_matrices
 from recommender.models.neighbours import ItemCosineModel
-from recommender.packing import Words
-from recommender.pseudonyms import Pseudonyms
-from recommender.ranking import TopN, top_n
+from recommender.ranking import top_n
 from recommender.safety.charts import Charts
-from recommender.settings import Settings
-from recommender.snapshot import Named, Release, Snapshot
-from recommender.store import open_store
+from recommender.snapshot import Release, Snapshot
 
 SIZES, TREATMENTS, CONDITIONS, PER_PATIENT, N = (100_000, 300_000, 1_000_000), 1_500, 499, 15, 20
 ROUNDS, FACTORS, NEIGHBOURS, PENALTY, ONE_BY_ONE = 3, 64, 20, 100.0, 1_000
@@ -103,55 +95,6 @@ class Table:
             line = f"| {step} | {patients:,} | {name} | {median:.2f} | {patients / median:,.0f} | {ratio} |"
             print(line, flush=True)
             self.lines.append(line)
-
-
-def publish_ways(snapshot: Snapshot, folder: Path) -> tuple[contextlib.ExitStack, dict[str, Callable[[], object]]]:
-    """Our publication, and the usual ways with the same packed values, into the same embedded server."""
-    stack = contextlib.ExitStack()
-    store = stack.enter_context(open_store(Settings(workdir=folder)))
-    client = stack.enter_context(redis.Redis.from_url(store.url))
-    number = 0
-    # as the store packs them: the usual ways get the same bytes, ready made
-    ids = [patient_id.encode() for patient_id in snapshot.patient_ids]
-    pseudonyms = Pseudonyms(SiteSecret.load(folder / "site.key"))
-    names = pseudonyms.names(ids)
-    packed = snapshot.pack(np.arange(len(ids)), Named(names, pseudonyms.seal(names, Words.of(ids))))
-    values = {name.tobytes(): packed[place] for place, name in enumerate(names)}
-
-    def ours() -> float:
-        nonlocal number
-        number += 1
-        version = f"bench-{number}"
-        began = time.perf_counter()
-        store.publish(replace(snapshot, release=replace(snapshot.release, version=version)))
-        taken = time.perf_counter() - began
-        store.activate(version)  # writes the embedded server's memory to disk, which no other way does
-        return taken
-
-    def pipelined_set() -> float:
-        began, pipe = time.perf_counter(), client.pipeline(transaction=False)
-        for count, (name, value) in enumerate(values.items()):
-            pipe.set(b"plain:" + name, value)
-            if count % 1_000 == 999:
-                pipe.execute()
-        pipe.execute()
-        taken = time.perf_counter() - began
-        client.delete(*(b"plain:" + name for name in values))
-        return taken
-
-    def redis_benchmark() -> float:
-        patients = len(ids)
-        size = int(packed.ptr[-1] // patients)
-        command = ["redis-benchmark", "-s", store.url.removeprefix("unix://"), "-P", "100", "-c", "1", "-t", "set"]
-        words = [*command, "-d", str(size), "-n", str(patients), "-r", str(patients), "--csv"]
-        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-        client.eval("for _, k in ipairs(redis.call('keys', 'key:*')) do redis.call('unlink', k) end", 0)
-        return patients / float(said.splitlines()[-1].split(",")[1].strip('"'))
-
-    ways = {"ours: packed, checked, sent, read back": ours, "redis-py pipelined SET, nothing verified": pipelined_set}
-    if shutil.which("redis-benchmark"):
-        ways["redis-benchmark -P 100 SET of as many bytes, nothing packed"] = redis_benchmark
-    return stack, ways
 
 
 def als_of(matrix: PatientMatrix) -> tuple[AlternatingLeastSquares, sparse.csr_matrix]:
@@ -256,7 +199,8 @@ def measure_fits(table: Table, matrix: PatientMatrix, peers: bool) -> None:
     table.compare(f"item cosine, {NEIGHBOURS} neighbours", matrix.n_patients, neighbours)
 
 
-def measure(table: Table, patients: int, peers: bool) -> None:
+def measure(table: Table, patients: int, peers: bool) -> tuple[list[str], list[str]]:
+    """Lines of `table`; of publishing, those that come back."""
     matrix = synthetic_matrix(np.random.default_rng(0), patients)
     fitted = LinearModel().fit(matrix)
     weights = fitted.state()["weights"]
@@ -285,16 +229,19 @@ def measure(table: Table, patients: int, peers: bool) -> None:
         live: dict[str, Callable[[], object]] = {"ours": lambda: [top_n(fitted, one, N) for one in ones]}
         live["implicit ALS, 64 factors, recalculate_user"] = lambda: als_one_by_one(als, rows)
         table.compare(f"one chart at a time, top {N}", ONE_BY_ONE, live)
-    top: TopN = top_n(fitted, matrix, 50)
+    return measure_publishing(_snapshot(matrix, fitted), peers)
+
+
+def _snapshot(matrix: PatientMatrix, fitted: LinearModel) -> Snapshot:
     charts = Charts.without_facts(matrix.n_patients)
     release = Release("bench", {"as_of": "", "created": ""}, matrix.index, fitted, charts.known)
-    with tempfile.TemporaryDirectory() as folder:
-        stack, publications = publish_ways(
-            Snapshot(release, matrix.patient_ids, top, matrix.rows, charts), Path(folder)
-        )
-        with stack:
-            publications["ours: packed, checked, sent, read back"]()  # compiled before it is timed
-            table.compare("publish 50 suggestions and the row", patients, only(publications))
+    return Snapshot(release, matrix.patient_ids, top_n(fitted, matrix, 50), matrix.rows, charts)
+
+
+def published_snapshot(patients: int) -> Snapshot:
+    """What `measure` publishes of so many patients."""
+    matrix = synthetic_matrix(np.random.default_rng(0), patients)
+    return _snapshot(matrix, LinearModel().fit(matrix))
 
 
 def main() -> None:
@@ -303,13 +250,17 @@ def main() -> None:
     sizes = parser.parse_args().patients
     table = Table()
     print("\n".join(table.lines))
+    published, retired = [*PUBLISHED], [*RETIRED]
     for patients in sizes:
-        measure(table, patients, peers=patients == sizes[0])
+        lines = measure(table, patients, peers=patients == sizes[0])
+        published += lines[0]
+        retired += lines[1]
     told = (
         f"{TREATMENTS:,} treatments, {TREATMENTS + CONDITIONS + 1:,} columns, {PER_PATIENT} entries a patient; medians"
     )
     head = f"# Speed\n\n`make bench`: {told} of {ROUNDS} rounds in turn, {os.cpu_count()} cores.\n"
-    RESULTS.write_text(f"{head}\n" + "\n".join(table.lines) + "\n")
+    tables = ["\n".join(lines) for lines in (table.lines, published, retired)]
+    RESULTS.write_text("\n\n".join([head.strip(), *tables]) + "\n")
 
 
 if __name__ == "__main__":

@@ -69,15 +69,15 @@ class Publication:
                 assets = submit(self._send_assets, snapshot.release)
                 packer = self._packer(snapshot)
                 self._send_entries(submit, version, of, packer, progress)
-                sent = assets.result()
+                n_assets = assets.result()
             gone = onto.gone if onto else ()
             for names in chunks(gone):
                 self._index.fenced(
                     self._token, *(("HSET", self._index.keys.bucket(version, of, name), name, b"") for name in names)
                 )
             self._verify(version, of, patients + len(gone))
-            if self._index.assets(version) != sent:
-                raise StoreCorrupt(f"the assets of version {version} differ from what was sent: publish again")
+            if self._index.entries([self._index.keys.assets(version)]) != n_assets:
+                raise StoreCorrupt(f"assets of version {version} were sent to the store and are gone: publish again")
             self._verify_some(snapshot, of, packer)
             self._index.list(self._token, version, dataclasses.replace(of, whole=True))
         except BaseException:
@@ -153,12 +153,14 @@ class Publication:
         patients = base.patients + onto.new - len(onto.gone)
         return dataclasses.replace(of, base=onto.base, buckets=base.buckets, patients=patients)
 
-    def _send_assets(self, release: Release) -> dict[str, bytes]:
-        """What was sent."""
+    def _send_assets(self, release: Release) -> int:
+        """And read them back; how many there are. Raises StoreCorrupt where they differ."""
         assets = pack_release(release)
         for name, asset in assets.items():
             self._index.send_asset(self._token, release.version, name, asset)
-        return assets
+        if self._index.assets(release.version) != assets:
+            raise StoreCorrupt(f"the assets of version {release.version} differ from what was sent: publish again")
+        return len(assets)
 
     def _packer(self, snapshot: Snapshot) -> Packer:
         ids = encoded(snapshot.patient_ids)

@@ -18,7 +18,7 @@ import pandas as pd
 
 from recommender.features import PatientMatrix, rows_over
 from recommender.gate import inputs_of
-from recommender.packing import CRC_TABLE, WEIGHTS, Words, says_the_same
+from recommender.packing import CRC_TABLE, Words
 from recommender.pipeline import counts, screened
 from recommender.pseudonyms import encoded
 from recommender.publication import Onto
@@ -28,6 +28,7 @@ from recommender.safety.charts import DAYS_PER_YEAR, OLDEST, WASHOUT_DAYS, Chart
 from recommender.safety.screen import Screen
 from recommender.snapshot import FORMAT, Release, Snapshot, seed
 from recommender.store import Store
+from recommender.unchanged import WEIGHTS, says_the_same
 
 MOST_DAYS = 14  # after a version; a whole night is due by then, and every weight has faded too far to be kept
 WEIGHT_OFF = 0.01

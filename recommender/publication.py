@@ -1,7 +1,7 @@
 """A `Snapshot` in, written into the store under its version and read back; nothing of it is served here.
 
-It is sent under the publisher's token: one transaction with a look at it for some thousand patients at a time, so that
-a run that was paused for too long and overtaken can write nothing more.
+It is sent under the publisher's token by some writers at once: one transaction with a look at the token for a thousand
+patients at a time, so that a run that was paused for too long and overtaken can write nothing more.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Submit = Callable[..., Future[Any]]
 BUCKET_PATIENTS = 32
 CHUNK_PATIENTS = 1_024  # one transaction: the server pauses for about 1 ms
 WRITERS = 2
-PROLONG_SECONDS = LOCK_SECONDS / 6
+PROLONG_SECONDS = LOCK_SECONDS / 3  # longer than a transaction takes, which is done again when the token was prolonged
 SAMPLE_PATIENTS = 64
 
 
@@ -200,7 +200,7 @@ class Publication:
                 progress(sent)
 
     def _prolong(self) -> None:
-        """The token, where that is due: what prolongs it undoes every transaction that is on its way."""
+        """The token, where that is due."""
         if time.monotonic() > self._due:
             self._index.hold(self._token)
             self._due = time.monotonic() + PROLONG_SECONDS

@@ -30,7 +30,7 @@ from recommender.errors import TrainingError
 from recommender.features import PatientMatrix
 from recommender.models.base import (
     AdditiveModel,
-    Contribution,
+    Contributions,
     as_contributions,
     in_canonical_order,
     unlearned,
@@ -119,7 +119,7 @@ class DirectedModel(AdditiveModel):
         evened = np.where(self.length[indices] > 0, data * np.repeat(factor, np.diff(indptr)), data)
         return evened.astype(np.float32)
 
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
         evened = self._evened(np.array([0, len(columns)], dtype=np.int32), columns, weights)
         return as_contributions(columns, evened.astype(np.float64) * self.weights[columns, target])
 

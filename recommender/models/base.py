@@ -169,8 +169,29 @@ def add_row(start: int, end: int, indices: np.ndarray, data: np.ndarray, weights
 
 def keep_entries(rows: sparse.csr_matrix, kept: np.ndarray) -> sparse.csr_matrix:
     """The rows without the entries that are not `kept` (nnz,) bool; `rows` stay as they are."""
-    indptr = np.concatenate([[0], np.cumsum(kept)])[rows.indptr].astype(rows.indptr.dtype)
-    return sparse.csr_matrix((rows.data[kept], rows.indices[kept], indptr), shape=rows.shape)
+    room = np.count_nonzero(kept) + 1
+    indptr, indices, data = np.empty_like(rows.indptr), np.empty(room, rows.indices.dtype), np.empty(room, rows.dtype)
+    _keep(rows.indptr, rows.indices, rows.data, kept, indptr, indices, data)
+    return sparse.csr_matrix((data[:-1], indices[:-1], indptr), shape=rows.shape)
+
+
+@numba.njit(cache=True, nogil=True)
+def _keep(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    data: np.ndarray,
+    kept: np.ndarray,
+    kept_indptr: np.ndarray,
+    kept_indices: np.ndarray,
+    kept_data: np.ndarray,
+) -> None:
+    """Every entry is written, and the next one over it if it is not kept: hence room for one more than stay."""
+    end = kept_indptr[0] = 0
+    for row in range(len(indptr) - 1):
+        for a in range(indptr[row], indptr[row + 1]):
+            kept_indices[end], kept_data[end] = indices[a], data[a]
+            end += kept[a]
+        kept_indptr[row + 1] = end
 
 
 def item_rows(matrix: PatientMatrix, context: bool) -> sparse.csr_matrix:

@@ -35,7 +35,7 @@ from recommender.models.base import (
     in_canonical_order,
     unlearned,
 )
-from recommender.models.linear import gram_matrix
+from recommender.models.gram import gram_matrix
 from recommender.models.popularity import share_of_patients
 
 # L2 penalty of the columns of each kind, in units of moments after which one treatment began: see docs/evaluation.md

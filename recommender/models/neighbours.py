@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import ClassVar, Self
 
@@ -20,7 +22,7 @@ from recommender.models.base import (
     keep_entries,
     unlearned,
 )
-from recommender.models.linear import gram_matrix
+from recommender.models.gram import gram_matrix
 from recommender.models.patients import PatientsModel
 from recommender.models.popularity import share_of_patients
 
@@ -200,8 +202,13 @@ def _nearest(rows: sparse.csr_matrix, targets: np.ndarray, n_neighbors: int, shr
         lengths = np.sqrt(products.diagonal())
         lengths[lengths == 0] = 1.0
     similar = np.zeros((rows.shape[1], len(targets)), dtype=np.float32)
-    if n_neighbors:
-        _keep_nearest(products, lengths, together, float(shrink), targets, n_neighbors, similar)
+
+    def keep(some: np.ndarray) -> None:
+        _keep_nearest(products, lengths, together, float(shrink), targets, some[0], some[-1] + 1, n_neighbors, similar)
+
+    if n_neighbors and len(targets):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(keep, np.array_split(np.arange(len(targets)), min(os.cpu_count() or 1, len(targets)))))
     return similar
 
 
@@ -212,16 +219,22 @@ def _keep_nearest(
     together: np.ndarray,
     shrink: float,
     targets: np.ndarray,
+    first: int,
+    stop: int,
     n: int,
     similar: np.ndarray,
 ) -> None:
-    """Fill `similar`, one target at a time: its line of similarities stays in the nearest cache."""
+    """Fill `similar` of the targets [first, stop), one at a time: its line of similarities stays in the nearest
+    cache."""
     line, heap = np.empty(len(lengths)), np.empty(n)
-    for place in range(len(targets)):
+    for place in range(first, stop):
         target = targets[place]
         product, both, length = products[target], together[target], lengths[target]
         for c in range(len(line)):
-            line[c] = product[c] / length / lengths[c] * (both[c] / (both[c] + shrink)) if both[c] > 0 else 0.0
+            line[c] = product[c] / length / lengths[c]
+        if shrink:
+            for c in range(len(line)):
+                line[c] *= both[c] / (both[c] + shrink)
         line[target] = 0.0
         last, nearer = _last_of(line, heap), 0
         for c in range(len(line)):
@@ -239,16 +252,21 @@ def _keep_nearest(
 def _last_of(line: np.ndarray, heap: np.ndarray) -> float:
     """The smallest of the len(heap) largest numbers above 0, or 0 where there are not so many; `heap` holds them, each
     no larger than the two at twice its place and one or two more."""
-    filled = 0
-    for c in range(len(line)):
+    filled = c = 0
+    while c < len(line) and filled < len(heap):
         value = line[c]
-        if filled < len(heap) and value > 0:
+        if value > 0:
             place, filled = filled, filled + 1
             while place > 0 and heap[(place - 1) // 2] > value:
                 heap[place] = heap[(place - 1) // 2]
                 place = (place - 1) // 2
             heap[place] = value
-        elif value > 0 and value > heap[0]:
+        c += 1
+    if filled < len(heap):
+        return 0.0
+    least = heap[0]  # in a register, as nearly no number of the rest is larger
+    for value in line[c:]:
+        if value > least:
             place, child = 0, 1
             while child < len(heap):
                 if child + 1 < len(heap) and heap[child + 1] < heap[child]:
@@ -258,4 +276,5 @@ def _last_of(line: np.ndarray, heap: np.ndarray) -> float:
                 heap[place] = heap[child]
                 place, child = child, 2 * child + 1
             heap[place] = value
-    return heap[0] if filled == len(heap) else 0.0
+            least = heap[0]
+    return float(least)

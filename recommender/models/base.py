@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from scipy import sparse
 
-from recommender.features import PatientMatrix
+from recommender.features import ColumnIndex, PatientMatrix
 from recommender.sequence import without_visits
 
 
@@ -194,13 +194,18 @@ def _keep(
         kept_indptr[row + 1] = end
 
 
+def is_item(index: ColumnIndex, context: bool) -> np.ndarray:  # (n_columns,) bool
+    """Treatments and, with `context`, all other columns but the baseline."""
+    items = np.full(len(index), context)
+    items[index.block("treatments")] = True
+    items[index.block("baseline")] = False
+    return items
+
+
 def item_rows(matrix: PatientMatrix, context: bool) -> sparse.csr_matrix:
-    """All that is known of the patients in treatments and, with `context`, in all other columns but the baseline."""
-    whole, is_item = matrix.whole, np.zeros(len(matrix.index), dtype=bool)
-    is_item[:] = context
-    is_item[matrix.index.block("treatments")] = True
-    is_item[matrix.index.block("baseline")] = False
-    return keep_entries(whole, is_item[whole.indices])
+    """All that is known of the patients in the columns that are items."""
+    whole = matrix.whole
+    return keep_entries(whole, is_item(matrix.index, context)[whole.indices])
 
 
 def in_canonical_order(matrix: PatientMatrix) -> PatientMatrix:

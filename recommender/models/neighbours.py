@@ -18,11 +18,12 @@ from recommender.models.base import (
     add_rows,
     as_contributions,
     in_canonical_order,
+    is_item,
     item_rows,
     keep_entries,
     unlearned,
 )
-from recommender.models.gram import gram_matrix
+from recommender.models.gram import gram_matrix, times_together
 from recommender.models.patients import PatientsModel
 from recommender.models.popularity import share_of_patients
 
@@ -56,14 +57,14 @@ class ItemCosineModel(AdditiveModel):
             as_it_is and matrix.weight is None and (matrix.rows.data == 1).all()
         ):  # what is counted adds up exactly
             matrix = in_canonical_order(matrix)  # for the sums, which decide between near-equal neighbours
-        rows = self._weighted(item_rows(matrix, self.context))
-        weights = _nearest(rows, matrix.index.targets, self.n_neighbors, self.shrink, self.cosine)
+        rows, used = self._weighted(matrix), is_item(matrix.index, self.context)
+        weights = _nearest(rows, used, matrix.index.targets, self.n_neighbors, self.shrink, self.cosine)
         weights[matrix.index.block("baseline")] = self.prior * share_of_patients(matrix)
         return replace(self, weights=weights)
 
-    def _weighted(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
-        """x, from the patients' rows."""
-        return rows
+    def _weighted(self, matrix: PatientMatrix) -> sparse.csr_matrix:
+        """x, in the columns that are items; in others anything."""
+        return matrix.whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,8 @@ class ItemTfidfModel(ItemCosineModel):
 
     name: ClassVar[str] = "item-tfidf"
 
-    def _weighted(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
+    def _weighted(self, matrix: PatientMatrix) -> sparse.csr_matrix:
+        rows = item_rows(matrix, self.context)
         return _replaced(rows, np.sqrt(rows.data) * _patient_idf(rows))
 
 
@@ -88,7 +90,8 @@ class ItemBm25Model(ItemCosineModel):
     n_neighbors: int = 1_000
     shrink: float = 10.0
 
-    def _weighted(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
+    def _weighted(self, matrix: PatientMatrix) -> sparse.csr_matrix:
+        rows = item_rows(matrix, self.context)
         length = np.bincount(rows.indices, rows.data, minlength=rows.shape[1])
         average = length.sum() / max(np.count_nonzero(length), 1)
         saturation = BM25_K1 * (1 - BM25_B + BM25_B * length / (average or 1.0))
@@ -131,8 +134,8 @@ class ItemUserModel(PatientsModel):
 
     def _learn(self, matrix: PatientMatrix) -> Self:
         """Everything but the mix."""
-        rows = item_rows(matrix, context=True)
-        nearest = _nearest(rows, matrix.index.targets, self.n_items, self.shrink, cosine=True) > 0
+        used = is_item(matrix.index, context=True)
+        nearest = _nearest(matrix.whole, used, matrix.index.targets, self.n_items, self.shrink, cosine=True) > 0
         weights = np.ascontiguousarray(nearest / np.maximum(nearest.sum(axis=0), 1), dtype=np.float32)
         return replace(super().fit(matrix), weights=weights)
 
@@ -189,15 +192,18 @@ def _patient_idf(rows: sparse.csr_matrix) -> np.ndarray:  # (nnz,) float64, of t
     return np.repeat(np.log(max(n_items, 1)) - np.log1p(n_of_patient), n_of_patient)
 
 
-def _nearest(rows: sparse.csr_matrix, targets: np.ndarray, n_neighbors: int, shrink: float, cosine: bool) -> np.ndarray:
+def _nearest(
+    rows: sparse.csr_matrix, used: np.ndarray, targets: np.ndarray, n_neighbors: int, shrink: float, cosine: bool
+) -> np.ndarray:
     """Shrunk similarities (n_columns, n_targets) float32 of each target's `n_neighbors` nearest columns, all others 0.
 
-    A target is no neighbour of itself; of equally near columns the lower comes first. Without `cosine`, products.
+    `used` (n_columns,) bool: which columns can be near. A target is no neighbour of itself; of equally near columns the
+    lower comes first. Without `cosine`, products.
     """
-    products, lengths, ones = gram_matrix(rows), np.ones(rows.shape[1]), np.ones_like(rows.data)
-    # how many patients have both is in the products where everything weighs 1, and where nothing is shrunk no matter
-    counted = shrink == 0 or np.array_equal(rows.data, ones)
-    together = products if counted else gram_matrix(_replaced(rows, ones))
+    counted = bool((rows.data == 1).all())  # then the products are how many patients have both
+    products = times_together(rows, used) if counted else gram_matrix(rows, used)
+    together = products if counted or shrink == 0 else times_together(rows, used)  # no matter where nothing is shrunk
+    lengths = np.ones(rows.shape[1])
     if cosine:
         lengths = np.sqrt(products.diagonal())
         lengths[lengths == 0] = 1.0

@@ -53,9 +53,10 @@ class Model(ABC):
     def score(self, rows: sparse.csr_matrix) -> np.ndarray:
         """(n_rows, n_columns) CSR float32 with sorted indices -> (n_rows, n_targets) float32; NaN: cannot score."""
 
-    def summed(self, rows: sparse.csr_matrix) -> tuple[sparse.csr_matrix, np.ndarray] | None:
-        """Where scores are a plain product: the rows, and the weights (n_columns, n_targets) float32, that `score`
-        multiplies, so that who ranks can do both at once; None for any other model."""
+    def summed(self, indptr: np.ndarray, indices: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Where scores are a plain product: what the entries of the rows weigh in it (nnz,) float32, and the weights
+        (n_columns, n_targets) float32 that they are multiplied with, so that who ranks can do both at once, without a
+        matrix for a single row; None for any other model."""
         return None
 
     @abstractmethod
@@ -115,19 +116,19 @@ class AdditiveModel(FieldModel):
     _: KW_ONLY
     weights: np.ndarray = field(default_factory=unlearned)
 
-    def evened(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
-        """The rows as they are multiplied with the weights."""
-        return rows
+    def evened(self, indptr: np.ndarray, indices: np.ndarray, data: np.ndarray) -> np.ndarray:  # (nnz,) float32
+        """What the entries of rows weigh when they are multiplied with the weights."""
+        return data
 
     def score(self, rows: sparse.csr_matrix) -> np.ndarray:
-        rows = self.evened(rows)
         scores = np.zeros((rows.shape[0], self.weights.shape[1]), dtype=np.float32)
-        add_rows(rows.indptr, rows.indices, rows.data, self.weights, scores)
+        data = self.evened(rows.indptr, rows.indices, rows.data)
+        add_rows(rows.indptr, rows.indices, data, self.weights, scores)
         return scores
 
-    def summed(self, rows: sparse.csr_matrix) -> tuple[sparse.csr_matrix, np.ndarray] | None:
+    def summed(self, indptr: np.ndarray, indices: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         same = type(self).score is AdditiveModel.score  # a subclass that does more than add up is asked for its scores
-        return (self.evened(rows), self.weights) if same else None
+        return (self.evened(indptr, indices, data), self.weights) if same else None
 
     def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
         return as_contributions(columns, weights.astype(np.float64) * self.weights[columns, target])

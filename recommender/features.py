@@ -30,6 +30,7 @@ from scipy import sparse
 from recommender.errors import TrainingError
 from recommender.moments import MISSING, Moments, now
 from recommender.records import TREATMENT_KINDS, Records
+from recommender.row_sums import row_sums
 from recommender.vocabulary.conditions import ConditionVocabulary
 
 HALF_LIFE_DAYS = 3 * 365.25
@@ -400,9 +401,7 @@ def _by_concept(
     column_of[concepts] = np.arange(len(concepts))
     known = events.where(column_of[events.concept_ix] >= 0)
     weight = np.ones_like(known.weight) if state else known.weight
-    part = sparse.csr_matrix(
-        (weight, (known.row, column_of[known.concept_ix])), shape=(events.n_rows, len(concepts)), dtype=np.float32
-    )
+    part = row_sums(known.row, column_of[known.concept_ix], weight, (events.n_rows, len(concepts)))
     words = (words[concepts] for words in _words(records, "code", "kind", "name", "group"))
     columns = [
         Column(f"{state}:{code}" if state else code, state or kind, name, group)
@@ -420,7 +419,8 @@ def _by_group(events: _Charted, groups: _Groups, kind: str) -> tuple[sparse.csr_
     """1 (n_rows, n_groups) where an event's concept is in the group."""
     ones = np.ones(len(events.row), dtype=np.float32)
     shape = (events.n_rows, groups.members.shape[0])
-    part = sparse.csr_matrix((ones, (events.row, events.concept_ix)), shape=shape) @ groups.members
+    part = sparse.csr_matrix(row_sums(events.row, events.concept_ix, ones, shape) @ groups.members)
+    part.sum_duplicates()
     return _at_most_one(part), [Column(f"{kind}:{code}", kind, name, "") for code, name in groups.names]
 
 
@@ -483,8 +483,7 @@ def _began(records: Records, at: Moments, targets: np.ndarray) -> sparse.csr_mat
     began = (start >= at.known_until[row]) & (start < at.followed_until[row]) & (target >= 0)
     began &= ~events["reported"].to_numpy()[event]
     shape = (len(at), len(targets))
-    later = sparse.csr_matrix((np.ones(began.sum(), dtype=np.float32), (row[began], target[began])), shape=shape)
-    later.sum_duplicates()
+    later = row_sums(row[began], target[began], np.ones(began.sum(), dtype=np.float32), shape)
     later.data[:] = 1
     return later
 
@@ -499,7 +498,6 @@ def _new(began: sparse.csr_matrix, had: sparse.csr_matrix) -> sparse.csr_matrix:
 
 def _at_most_one(part: sparse.csr_matrix) -> sparse.csr_matrix:
     """float16 keeps 11 significant bits: plenty for a weight, and exact to publish."""
-    part.sum_duplicates()
     part.data = np.minimum(part.data, 1).astype(np.float16).astype(np.float32)
     return part
 

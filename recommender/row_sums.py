@@ -6,16 +6,15 @@ import numba
 import numpy as np
 from scipy import sparse
 
-
 DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)  # every shift of it begins with six other bits
 BIT = np.zeros(64, dtype=np.int64)  # by those six bits: how far it was shifted
 BIT[[(int(DE_BRUIJN) << shift) % 2**64 >> 58 for shift in range(64)]] = np.arange(64)
 
 
 def row_sums(row: np.ndarray, column: np.ndarray, weight: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
-    """CSR float32 of `shape` with sorted indices; what stands in one place is added up in the order that it is given in.
+    """CSR float32 of `shape` with sorted indices; what stands in one place is added up in the order that it is given.
 
-    row, column (n,) int, within `shape`; weight (n,) float32. A row is added up in a line of one number for each column,
+    row, column (n,) int, within `shape`; weight (n,) float32. A row is added up in a line of one number a column,
     which stays in a core's cache; a bit for each column tells which are there, in order. Quickest where rows ascend, as
     events of records do.
     """

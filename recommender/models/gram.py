@@ -45,7 +45,7 @@ def _filled(
     unused = np.flatnonzero(~used[:last])
     gram[unused] = 0
     gram[:last, unused] = 0
-    _mirror(gram, last)
+    mirror(gram, last)
     return gram
 
 
@@ -92,7 +92,7 @@ def _count_pairs(indptr: np.ndarray, indices: np.ndarray, first: int, stop: int,
 
 
 @numba.njit(cache=True, nogil=True)
-def _mirror(gram: np.ndarray, width: int) -> None:
+def mirror(gram: np.ndarray, width: int) -> None:
     """Copy what is below the diagonal of the first columns above it, in squares that stay in a core's cache."""
     for top in range(0, width, SQUARE):
         for left in range(0, top + 1, SQUARE):

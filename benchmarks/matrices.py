@@ -14,8 +14,9 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.exports import plain
 from benchmarks.table import Table, Ways
-from recommender.features import PatientMatrix, build_matrix
+from recommender.features import build_matrix
 from recommender.loaders import load
+from recommender.matrix import PatientMatrix
 from recommender.models.linear import inverted
 from recommender.row_sums import row_sums
 from recommender.vocabulary import DrugVocabulary

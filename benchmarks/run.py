@@ -29,7 +29,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.matrices import measure_codes, measure_inverse, measure_reading
 from benchmarks.table import ROUNDS, Table, Ways
 from recommender.access.secret import SiteSecret
-from recommender.features import Block, Column, ColumnIndex, PatientMatrix
+from recommender.matrix import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.linear import LinearModel, gram_matrices
 from recommender.models.neighbours import ItemCosineModel
 from recommender.packing import Words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from recommender.features import Column
+from recommender.matrix import Column
 from recommender.snapshot import Entry, Release
 
 

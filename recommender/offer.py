@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from recommender.features import Column
 from recommender.formulary import Formulary
+from recommender.matrix import Column
 from recommender.ranking import DEPTH, PER_KIND, SPARE, Ranker, TopN, within_depth
 from recommender.records import THERAPIES
 from recommender.safety.charts import Chart, Known

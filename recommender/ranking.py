@@ -19,7 +19,7 @@ import numpy as np
 from scipy import sparse
 
 from recommender.errors import EngineError
-from recommender.features import ColumnIndex, PatientMatrix
+from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.models.base import Model
 from recommender.records import THERAPIES, TREATMENT_KINDS
 from recommender.topn_kernel import best_of_block, best_of_sums, places, pools

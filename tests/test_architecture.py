@@ -11,7 +11,7 @@ ROAD = [
     {"errors", "packing"},
     {"settings", "ingest_log", "redis_places", "redis_wire", "sealing"},
     {"records", "vocabulary", "calibration"},
-    {"assembly", "moments", "row_sums"},
+    {"assembly", "moments", "row_sums", "matrix"},
     {"loaders", "features"},
     {"told", "observations", "sequence"},
     {"models"},

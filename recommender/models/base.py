@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from scipy import sparse
 
-from recommender.features import ColumnIndex, PatientMatrix
+from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.sequence import without_visits
 
 

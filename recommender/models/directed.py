@@ -27,7 +27,7 @@ from scipy import linalg, sparse
 from threadpoolctl import threadpool_limits
 
 from recommender.errors import TrainingError
-from recommender.features import PatientMatrix
+from recommender.matrix import PatientMatrix
 from recommender.models.base import (
     AdditiveModel,
     Contribution,

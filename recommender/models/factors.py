@@ -22,7 +22,7 @@ import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from recommender.features import ColumnIndex, PatientMatrix
+from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.models.base import Contribution, FieldModel, as_contributions, in_canonical_order, item_rows, unlearned
 from recommender.models.popularity import share_of_patients
 

@@ -28,7 +28,7 @@ from scipy import linalg, sparse
 from threadpoolctl import threadpool_limits
 
 from recommender.errors import TrainingError
-from recommender.features import ColumnIndex, PatientMatrix
+from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.models.base import AdditiveModel, keep_entries
 from recommender.models.gram import gram_matrix, mirror
 

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 from scipy import sparse
 
-from recommender.features import PatientMatrix
+from recommender.matrix import PatientMatrix
 from recommender.models.base import (
     AdditiveModel,
     Contribution,

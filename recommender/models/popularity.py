@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy import sparse
 
-from recommender.features import PatientMatrix
+from recommender.matrix import PatientMatrix
 from recommender.models.base import Contribution, FieldModel, unlearned
 
 FEW = 5  # added to those who could begin a treatment, so that a share of two of three is not taken at its word

@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 
 from recommender.errors import TrainingError
-from recommender.features import Block, Column, ColumnIndex, PatientMatrix
+from recommender.matrix import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.gram import gram_matrix, times_together
 from recommender.models.linear import PENALTIES, LinearModel, gram_matrices
 from recommender.models.popularity import PopularityModel

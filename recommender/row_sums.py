@@ -39,6 +39,7 @@ def _sum_rows(
 ) -> int:
     """Fill the matrix; the number of its entries, or -1 where rows do not ascend."""
     sums, words = np.zeros(n_columns, np.float32), np.zeros(n_columns // 64 + 1, np.uint64)
+    some = np.empty(len(words) + 1, np.uint32)
     one, low = np.uint64(1), np.uint64(63)
     event = end = 0
     for at in range(len(indptr) - 1):
@@ -47,17 +48,20 @@ def _sum_rows(
             words[c >> np.uint32(6)] |= one << (np.uint64(c) & low)
             sums[c] += weight[event]
             event += 1
-        for place in range(len(words)):
+        n_some = 0
+        for place in range(len(words)):  # without a branch: which words have a bit is as good as random
+            some[n_some] = place
+            n_some += words[place] != 0
+        for place in some[:n_some]:
             word = words[place]
-            if word:
-                words[place] = 0
-                while word:
-                    last = word & (~word + one)
-                    c = np.uint32(64 * place + BIT[(last * DE_BRUIJN) >> np.uint64(58)])
-                    indices[end], data[end] = c, sums[c]
-                    sums[c] = 0
-                    end += 1
-                    word ^= last
+            words[place] = 0
+            while word:
+                last = word & (~word + one)
+                c = np.uint32(64 * place + BIT[(last * DE_BRUIJN) >> np.uint64(58)])
+                indices[end], data[end] = c, sums[c]
+                sums[c] = 0
+                end += 1
+                word ^= last
         indptr[at + 1] = end
     return end if event == len(row) else -1
 

@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -145,24 +145,29 @@ class Store:
                     raise UnknownPatient(f"no patient of that id in version {version}")
         return _entry(release, name, found, written)
 
-    def current_entry(self, release: Release, patient_id: str) -> Entry | None:
-        """One patient of a release that is still the one being served, both asked in one journey; None where it is not,
-        or has no such patient: `current` and `entry` tell which. Raises StoreCorrupt."""
+    def current_entry(
+        self, release: Release, patient_id: str, beside: Sequence[str] = ()
+    ) -> tuple[Entry, list[list[bytes]]] | None:
+        """One patient of a release that is still the one being served, and the hashes under the keys `beside`, each as
+        names and values in turn: all in one journey. None where the release is not served any more, or has no such
+        patient: `current` and `entry` tell which. Raises StoreCorrupt."""
         version = release.version
         if version not in self._read:
             return None
         of, pseudonyms = self._read[version]
         name = pseudonyms.name(patient_id)
         sources = [version, of.base] if of.base else [version]
-        with self._connection.explained(), self._client.pipeline(transaction=False) as pipe:
-            pipe.get(self._keys.current)
-            for source in sources:
-                pipe.hget(self._keys.bucket(source, of, name), name)
-            current, *found = pipe.execute()
-        value, written = next(((one, at) for one, at in zip(found, sources, strict=True) if one is not None), (b"", ""))
+        with self._connection.explained():
+            current, *found = self._connection.asked(
+                ("GET", self._keys.current),
+                *(("HGET", self._keys.bucket(source, of, name), name) for source in sources),
+                *(("HGETALL", key) for key in beside),
+            )
+        there = ((value, at) for value, at in zip(found, sources, strict=False) if value is not None)
+        value, written = next(there, (b"", ""))
         if current is None or current.decode() != version or not value:
             return None
-        return _entry(release, name, value, written)
+        return _entry(release, name, value, written), found[len(sources) :]
 
     def entries(self, release: Release) -> Iterator[tuple[str, Entry]]:
         """Every patient of a release, CHUNK_KEYS buckets (some thousand patients) in memory at a time, in an order that

@@ -302,8 +302,8 @@ def main() -> None:
         measure(table, patients, peers=patients == sizes[0])
     told = (
         f"{TREATMENTS:,} treatments, {TREATMENTS + CONDITIONS + 1:,} columns, {PER_PATIENT} entries a patient; medians "
-        f"of {ROUNDS} rounds in turn, {os.cpu_count()} cores. To reach: the ratio that is the "
-        "aim, in one run. Matrix factors (ALS) are fitted by implicit itself, so there is no line of them."
+        f"of {ROUNDS} rounds in turn, {os.cpu_count()} cores. To reach: the ratio that is the aim, in one run. Matrix "
+        "factors (ALS) are fitted by implicit itself, so fitting them has no line."
     )
     head = f"# Speed\n\n`make bench`: {told}\n"
     RESULTS.write_text(f"{head}\n" + "\n".join(table.lines) + "\n")

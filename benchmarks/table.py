@@ -25,7 +25,7 @@ class Table:
         self, step: str, count: int, ways: Ways, rounds: int = ROUNDS, reach: Mapping[str, float] | None = None
     ) -> None:
         """Run every way in turn, `rounds` times; the median of each, and its ratio to the first, ours. reach: by the
-        beginning of a way's name, the least ratio to reach (shared/design/PERFORMANCE.md)."""
+        beginning of a way's name, the least ratio to reach."""
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(rounds):
             for name, way in ways.items():

@@ -19,11 +19,12 @@ from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.sequence import without_visits
 
 
-class Contribution(NamedTuple):
-    """What one column of the patient's row adds to one score; the parts of a score add up to it."""
+class Contributions(NamedTuple):
+    """What columns of a patient's row add to one score, which their values add up to. columns (k,) int, each once;
+    values (k,) float64, none of them 0."""
 
-    column_ix: int
-    value: float
+    columns: np.ndarray
+    values: np.ndarray
 
 
 class Model(ABC):
@@ -60,7 +61,7 @@ class Model(ABC):
         return None
 
     @abstractmethod
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
         """What each column of one row adds to the score of `target` (a position among the targets).
 
         columns (k,) int, ascending, and weights (k,) float32 are the row's non-zero entries.
@@ -130,14 +131,14 @@ class AdditiveModel(FieldModel):
         same = type(self).score is AdditiveModel.score  # a subclass that does more than add up is asked for its scores
         return (self.evened(indptr, indices, data), self.weights) if same else None
 
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
         return as_contributions(columns, weights.astype(np.float64) * self.weights[columns, target])
 
 
-def as_contributions(columns: np.ndarray, parts: np.ndarray) -> list[Contribution]:
+def as_contributions(columns: np.ndarray, parts: np.ndarray) -> Contributions:
     """columns (k,) and what each adds (k,) float64; a column that adds nothing is left out."""
     there = parts != 0.0
-    return list(map(Contribution, columns[there].tolist(), parts[there].tolist()))
+    return Contributions(columns[there], parts[there])
 
 
 @numba.njit(cache=True, nogil=True)

@@ -30,7 +30,7 @@ from recommender.errors import TrainingError
 from recommender.matrix import PatientMatrix
 from recommender.models.base import (
     AdditiveModel,
-    Contribution,
+    Contributions,
     as_contributions,
     in_canonical_order,
     unlearned,
@@ -115,7 +115,7 @@ class DirectedModel(AdditiveModel):
         # a row's length does not depend on the rows beside it: who is scored alone gets the night's scores to the bit
         return _evened(indptr, indices, data, self.length, self.mean_length[0])
 
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
         evened = self.evened(np.array([0, len(columns)], dtype=np.int32), columns, weights)
         return as_contributions(columns, evened.astype(np.float64) * self.weights[columns, target])
 

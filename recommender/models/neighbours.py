@@ -14,7 +14,7 @@ from scipy import sparse
 from recommender.matrix import PatientMatrix
 from recommender.models.base import (
     AdditiveModel,
-    Contribution,
+    Contributions,
     add_rows,
     as_contributions,
     in_canonical_order,
@@ -147,13 +147,13 @@ class ItemUserModel(PatientsModel):
     def score(self, rows: sparse.csr_matrix) -> np.ndarray:
         return self.mix * self._by_items(rows) + (1 - self.mix) * super().score(rows)
 
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
         mix = float(self.mix[0])
         parts = dict.fromkeys([*columns.tolist(), self.baseline_ix], 0.0)
         for column, weight in zip(columns.tolist(), weights.tolist(), strict=True):
             parts[column] += mix * weight * float(self.weights[column, target])
-        for part in super().contributions(columns, weights, target):
-            parts[part.column_ix] += (1 - mix) * part.value
+        for ix, value in zip(*(part.tolist() for part in super().contributions(columns, weights, target)), strict=True):
+            parts[ix] += (1 - mix) * value
         return as_contributions(np.array(list(parts)), np.array(list(parts.values())))
 
 

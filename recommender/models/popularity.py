@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from recommender.matrix import PatientMatrix
-from recommender.models.base import Contribution, FieldModel, unlearned
+from recommender.models.base import Contributions, FieldModel, as_contributions, unlearned
 
 FEW = 5  # added to those who could begin a treatment, so that a share of two of three is not taken at its word
 
@@ -29,8 +29,8 @@ class PopularityModel(FieldModel):
     def score(self, rows: sparse.csr_matrix) -> np.ndarray:
         return np.tile(self.share, (rows.shape[0], 1))
 
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
-        return [Contribution(self.baseline_ix, float(self.share[target]))]
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
+        return as_contributions(np.array([self.baseline_ix]), self.share[[target]].astype(np.float64))
 
 
 def share_of_patients(matrix: PatientMatrix) -> np.ndarray:  # (n_targets,) float32

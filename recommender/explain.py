@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recommender.features import Column
+from recommender.matrix import Column
 from recommender.snapshot import Entry, Release
 
 

@@ -37,7 +37,7 @@ from scipy import sparse
 from recommender import packing
 from recommender.calibration import Calibration
 from recommender.errors import EngineError, StoreCorrupt
-from recommender.features import ColumnIndex
+from recommender.matrix import ColumnIndex
 from recommender.models import MODELS
 from recommender.models.base import Model
 from recommender.packing import Words

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recommender.features import PatientMatrix, rows_over
+from recommender.features import rows_over
 from recommender.gate import inputs_of
+from recommender.matrix import PatientMatrix
 from recommender.packing import CRC_TABLE, Words
 from recommender.pipeline import counts, screened
 from recommender.pseudonyms import encoded

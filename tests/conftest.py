@@ -20,8 +20,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from recommender import publication
 from recommender.assembly import assemble
-from recommender.features import PatientMatrix, build_matrix
+from recommender.features import build_matrix
 from recommender.ingest_log import IngestLog
+from recommender.matrix import PatientMatrix
 from recommender.models.linear import LinearModel
 from recommender.ranking import top_n
 from recommender.records import RawEvents, RawPatients, Records

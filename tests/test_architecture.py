@@ -11,7 +11,7 @@ ROAD = [
     {"errors", "packing"},
     {"settings", "ingest_log", "redis_places", "redis_wire", "sealing", "siv", "unchanged"},
     {"records", "vocabulary", "calibration"},
-    {"assembly", "moments"},
+    {"assembly", "moments", "row_sums", "matrix"},
     {"loaders", "features"},
     {"told", "observations", "sequence"},
     {"models"},

@@ -18,7 +18,7 @@ import numpy as np
 from scipy import sparse
 
 from recommender.errors import TrainingError
-from recommender.features import PatientMatrix
+from recommender.matrix import PatientMatrix
 from recommender.models.base import Contributions, FieldModel, Model, as_contributions, in_canonical_order, unlearned
 from recommender.models.directed import DirectedModel
 from recommender.models.linear import LinearModel

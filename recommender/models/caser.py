@@ -26,7 +26,7 @@ import numpy as np
 from scipy import sparse
 
 from recommender.errors import TrainingError
-from recommender.features import ColumnIndex, PatientMatrix
+from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.models.base import Contributions, FieldModel, as_contributions, in_canonical_order, unlearned
 from recommender.sequence import BLOCK, LENGTH, items_of
 

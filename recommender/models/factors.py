@@ -22,7 +22,7 @@ import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from recommender.features import ColumnIndex, PatientMatrix
+from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.models.base import (
     Contributions,
     FieldModel,

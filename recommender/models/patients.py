@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from scipy import sparse
 
-from recommender.features import PatientMatrix
+from recommender.matrix import PatientMatrix
 from recommender.models import approximate
 from recommender.models.base import (
     Contributions,

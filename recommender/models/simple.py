@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy import sparse
 
-from recommender.features import PatientMatrix
+from recommender.matrix import PatientMatrix
 from recommender.models.base import AdditiveModel, Contributions, add_rows, as_contributions, unlearned
 from recommender.models.popularity import share_of_patients
 

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import sparse
 
 from recommender.errors import TrainingError
-from recommender.features import Column, ColumnIndex, PatientMatrix
+from recommender.matrix import Column, ColumnIndex, PatientMatrix
 from recommender.model_files import ModelFiles
 from recommender.models.linear import PENALTIES, LinearModel
 from recommender.review.columns import LABS, Pattern, Reading, reading

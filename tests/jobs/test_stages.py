@@ -21,7 +21,7 @@ from jobs.__main__ import main
 from jobs.stages import Events, Form, Run
 from recommender import run_files
 from recommender.errors import EngineError
-from recommender.features import PatientMatrix
+from recommender.matrix import PatientMatrix
 from recommender.packing import Words
 from recommender.records import SCHEMA, Records
 from recommender.sealing import Place, Seal

@@ -9,7 +9,8 @@ from scipy import sparse
 from test_models import matrix_of
 
 from recommender.errors import TrainingError
-from recommender.features import Block, Column, ColumnIndex, build_matrix
+from recommender.features import build_matrix
+from recommender.matrix import Block, Column, ColumnIndex
 from recommender.models import SERVABLE
 from recommender.models.caser import CaserModel
 from recommender.models.directed import DirectedModel

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from recommender import packing
 from recommender.errors import EngineError, StoreCorrupt
-from recommender.features import Column, ColumnIndex
+from recommender.matrix import Column, ColumnIndex
 from recommender.models.linear import LinearModel
 from recommender.packing import Words
 from recommender.ranking import TopN

@@ -12,7 +12,8 @@ import pytest
 
 from recommender.access.secret import SiteSecret
 from recommender.errors import EngineError, UnknownPatient
-from recommender.features import Column, build_matrix, rows_over
+from recommender.features import build_matrix, rows_over
+from recommender.matrix import Column
 from recommender.models.linear import LinearModel
 from recommender.pipeline import make_snapshot, screened
 from recommender.ranking import DEPTH, PER_KIND, SPARE, top_n

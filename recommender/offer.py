@@ -119,6 +119,7 @@ class Desk:
         chart = Chart(nothing, nothing, np.empty(0, dtype=np.float32))
         entry, reading = self.live(nothing, np.empty(0, dtype=np.float32), chart, Known(()))
         self.offer(entry, reading, 1, THERAPIES)
+        self._scores(entry)  # of alternatives, which this one does not ask for
 
     def reading(self, chart: Chart, known: Known | None = None, elapsed: int = 0) -> Reading:
         """A chart of this release, or one with concepts of its own."""

@@ -36,6 +36,7 @@ class Watch:
     roots: Mapping[int, str]  # process id -> its group, where `group_of` of what it started does not say another
     events: Path
     folders: tuple[Path, ...]
+    tell: Callable[[str], None] = print  # of each stage, as soon as it is seen
     stages: dict[str, Cost] = field(default_factory=dict)
     disk: float = 0.0
     missed: int = 0
@@ -53,7 +54,11 @@ class Watch:
         return whole
 
     def look(self, weigh: bool) -> None:
-        cost = self.stages.setdefault(_stage(self.events), Cost())
+        stage = _stage(self.events)
+        if stage not in self.stages:
+            self.stages[stage] = Cost()
+            self.tell(stage)
+        cost = self.stages[stage]
         held: dict[str, float] = {}
         for pid, began, ticks, group in self._processes():
             more = ticks - self._cpu.get((pid, began), 0)
@@ -101,8 +106,9 @@ def watching(watch: Watch) -> Iterator[Watch]:
 
     thread = threading.Thread(target=run, daemon=True)
     with contextlib.suppress(Exception):
-        watch.look(weigh=False)  # what was used before is not counted
-    watch.stages.clear()
+        watch.look(weigh=False)
+    for cost in watch.stages.values():
+        cost.cpu.clear()  # what was used before is not counted
     thread.start()
     try:
         yield watch

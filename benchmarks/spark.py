@@ -1,4 +1,4 @@
-"""`make bench-spark`: one night on one machine, the same on a Spark cluster, side by side: time, memory, disk, the lists.
+"""`make bench-spark`: a night on one machine, the same on a Spark cluster, side by side: time, memory, disk, the lists.
 
 For each size a synthetic hospital is written once, as Parquet, which both engines read in pieces. A real standalone
 cluster (a master, two workers of one core each, on loopback) and a real redis-server stand on this machine, so both
@@ -21,9 +21,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import pyspark
 import redis
 
 from benchmarks.processes import ELSE, Cost, Watch, watching
@@ -40,12 +41,18 @@ GROUPS = ("driver", "executors' Java", "executors' Python", "master and workers"
 RESULTS = Path(__file__).parent / "results" / "spark.md"
 HEAD = f"""# A night on Spark beside the same night on one machine
 
-`make bench-spark`, {os.cpu_count()} cores: one machine has both; the cluster is a master and {WORKERS} workers of one core each
-on the same machine, with the driver beside them. Processor seconds are those of all processes; memory is the proportional
-set size of all together. What lies between the stages is starting (of Java too) and ending.
+`make bench-spark`, {os.cpu_count()} cores: one machine has both; the cluster is a master and {WORKERS} workers of one
+core each on the same machine, with the driver beside them. Processor seconds are those of all processes; memory is the
+proportional set size of all together, Redis included. What lies between the stages is starting (Java's too) and ending.
 
 """
-MEMORY = {"spark.driver.memory": "3g", "spark.executor.memory": "2g"}
+USUAL = {
+    "spark.driver.memory": "3g",
+    "spark.executor.memory": "2g",
+    # a driver that only plans need not compile itself for long; an executor of one core wants no threads for garbage
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.executor.extraJavaOptions": "-XX:+UseSerialGC",
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ class Bench:
             process = subprocess.Popen(command, env=environment, stdout=to, stderr=wrong, start_new_session=True)
         try:
             roots = {process.pid: "driver", self.store.pid: "Redis", **roots}
-            with watching(Watch(_group, roots, events, (workdir, *disks))) as watch:
+            with watching(Watch(_group, roots, events, (workdir, *disks), partial(_tell, name))) as watch:
                 process.wait()
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -93,7 +100,11 @@ class Bench:
         seconds[ELSE] = whole - sum(seconds.values())
         with redis.Redis.from_url(self.url) as client:
             taken = client.info("memory")["used_memory"] - before
-        return Night(seconds, whole, watch, taken / 2**20, _lists(settings))
+        try:
+            lists = _lists(settings)
+        except Exception as error:  # the night was measured all the same
+            lists = f"cannot be compared: {error}"
+        return Night(seconds, whole, watch, taken / 2**20, lists)
 
 
 def _group(words: list[str], name: str) -> str:
@@ -121,7 +132,7 @@ def _lists(settings: Settings) -> str:
             digest.update(f"{chart.age}{chart.sex}".encode())
             total += int.from_bytes(digest.digest()[:16], "big")
             compared += 1
-    return f"{compared:,} patients, {total % 2**128:032x}"
+    return f"{compared:,} compared, sum {total % 2**64:016x}"
 
 
 @contextlib.contextmanager
@@ -141,7 +152,7 @@ def _store(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
         process.wait()
 
 
-def measure(patients: int, folder: Path) -> tuple[Night, Night]:
+def measure(patients: int, folder: Path, more: dict[str, str]) -> tuple[Night, Night]:
     export, disk = folder / "export", folder / "cluster"
     _sample(patients, export)
     with _store(folder) as (process, url):
@@ -149,19 +160,27 @@ def measure(patients: int, folder: Path) -> tuple[Night, Night]:
         here = bench.night("one", export, {}, ())
         _say(f"{patients:,} on one machine", here)
         shutil.rmtree(folder / "one", ignore_errors=True)  # the disk may be needed
-        disk.mkdir()
-        with running_cluster(disk, WORKERS, memory=MEMORY["spark.executor.memory"]) as cluster:
-            daemons = dict.fromkeys([cluster.master.pid, *(one.pid for one in cluster.workers)], "master and workers")
-            driver = folder / "driver"
-            conf = {**LOOPBACK, **MEMORY, "spark.local.dir": str(driver)}
-            words = ["--engine", "spark", "--master", cluster.url]
-            words += [word for name, value in conf.items() for word in ("--spark-conf", f"{name}={value}")]
-            there = bench.night("spark", export, daemons, (cluster.local, driver), *words)
-            _say(f"{patients:,} on Spark", there)
-            if there.failed:
-                logs = [log.read_text(errors="replace")[-2_000:] for log in (disk / "work").rglob("stderr")]
-                print("\n".join(logs), file=sys.stderr, flush=True)
+        try:
+            there = _on_spark(bench, export, disk, more)
+        except Exception as error:  # of the cluster; what one machine took is not lost
+            there = Night({}, 0.0, Watch(_group, {}, folder, ()), 0.0, "", repr(error))
+        _say(f"{patients:,} on Spark", there)
     return here, there
+
+
+def _on_spark(bench: Bench, export: Path, disk: Path, more: dict[str, str]) -> Night:
+    disk.mkdir()
+    driver = disk / "driver"
+    conf = {**LOOPBACK, **USUAL, "spark.local.dir": str(driver), **more}
+    with running_cluster(disk, WORKERS, memory=conf["spark.executor.memory"]) as cluster:
+        daemons = dict.fromkeys([cluster.master.pid, *(one.pid for one in cluster.workers)], "master and workers")
+        words = ["--engine", "spark", "--master", cluster.url]
+        words += [word for name, value in conf.items() for word in ("--spark-conf", f"{name}={value}")]
+        night = bench.night("spark", export, daemons, (cluster.local, driver), *words)
+    if night.failed:
+        logs = [log.read_text(errors="replace")[-2_000:] for log in (disk / "work").rglob("stderr")]
+        print("\n".join(logs), file=sys.stderr, flush=True)
+    return night
 
 
 def _sample(patients: int, export: Path) -> None:
@@ -170,13 +189,21 @@ def _sample(patients: int, export: Path) -> None:
 
 
 def _say(what: str, night: Night) -> None:
-    told = f"failed:\n{night.failed}" if night.failed else f"{night.whole:.0f} s, {night.lists}"
-    print(f"{time.strftime('%H:%M:%S')} {what}: {told}", file=sys.stderr, flush=True)
+    seconds = {stage: round(taken, 1) for stage, taken in night.seconds.items()}
+    processor = sum(night.watch.total().cpu.values())
+    told = f"{night.whole:.0f} s, {seconds}, {processor:.0f} processor s; {night.lists}"
+    _tell(what, f"failed after {night.whole:.0f} s:\n{night.failed}" if night.failed else told)
 
 
-def table(patients: int, here: Night, there: Night) -> list[str]:
+def _tell(what: str, now: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {what}: {now}", file=sys.stderr, flush=True)
+
+
+def table(patients: int, load: float, here: Night, there: Night) -> list[str]:
     lines = [
         f"## {patients:,} patients",
+        "",
+        f"Spark {pyspark.__version__}; load average of the machine when it had begun: {load:.1f}.",
         "",
         "| stage | one machine: s | processor s | peak MiB | Spark: s | processor s | peak MiB |",
         "|---|---:|---:|---:|---:|---:|---:|",
@@ -193,8 +220,7 @@ def table(patients: int, here: Night, there: Night) -> list[str]:
     lines.append(f"| the version in Redis, MiB | {here.redis_mib:,.0f} | {there.redis_mib:,.0f} |")
     if not (here.failed or there.failed):
         same = "the same" if here.lists == there.lists else "NOT THE SAME"
-        compared = here.lists.partition(",")[0] if patients < 1_000 else here.lists.rpartition(",")[0]
-        lines.append(f"| entries as they are served | | {same} ({compared} compared) |")
+        lines.append(f"| entries as they are served | {here.lists} | {same} |")
     return [*lines, ""]
 
 
@@ -218,22 +244,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--patients", type=int, nargs="+", default=SIZES)
     parser.add_argument("--folder", type=Path, help="where there is room for the export and the executors' disks")
+    parser.add_argument("--spark-conf", action="append", default=[], metavar="NAME=VALUE", help="beside what is usual")
     parser.add_argument("--save", action="store_true")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what was started is ended
-    lines: list[str] = []
-    for patients in [WARM, *asked.patients]:
-        with tempfile.TemporaryDirectory(dir=asked.folder, prefix="rxrec-spark-", ignore_cleanup_errors=True) as name:
-            if patients == WARM:
-                _sample(patients, Path(name) / "export")
-                with _store(Path(name)) as (process, url):
-                    Bench(Path(name), process, url).night("warm", Path(name) / "export", {}, ())
-                continue
-            found = measure(patients, Path(name))
-        lines += (told := table(patients, *found))
-        print("\n".join(told), flush=True)
+    more = dict(one.split("=", 1) for one in asked.spark_conf)
+    with _folder(asked.folder) as folder, _store(folder) as (process, url):
+        _sample(WARM, folder / "export")
+        Bench(folder, process, url).night("warming up", folder / "export", {}, ())
+    for patients in asked.patients:
+        load = os.getloadavg()[0]
+        with _folder(asked.folder) as folder:
+            told = "\n".join(table(patients, load, *measure(patients, folder, more)))
+        print(told, flush=True)
         if asked.save:
-            RESULTS.write_text(HEAD + "\n".join(lines))
+            _save(patients, told)
+
+
+@contextlib.contextmanager
+def _folder(where: Path | None) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(dir=where, prefix="rxrec-spark-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+def _save(patients: int, told: str) -> None:
+    """In place of what was measured of this size before, and beside that of others."""
+    before = RESULTS.read_text() if RESULTS.exists() else ""
+    sections = {int(s.split()[0].replace(",", "")): f"## {s}" for s in before.split("\n## ")[1:]}
+    sections[patients] = told
+    RESULTS.write_text(HEAD + "\n".join(f"{sections[size].rstrip()}\n" for size in sorted(sections)))
 
 
 if __name__ == "__main__":

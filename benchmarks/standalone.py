@@ -1,4 +1,4 @@
-"""A folder in, a real Spark standalone cluster out: one master and workers of one core each, on loopback, until the end.
+"""A folder in, a real Spark standalone cluster out: a master and workers of one core each, on loopback, until the end.
 
 What `make bench-spark` measures on and what the slow tests take machines away from.
 """
@@ -6,13 +6,15 @@ What `make bench-spark` measures on and what the slow tests take machines away f
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,13 +62,15 @@ def running_cluster(folder: Path, workers: int = 2, memory: str = "1g") -> Itera
         return process
 
     with contextlib.ExitStack() as stack:
-        master = start(stack, "master.Master", "--port", str(port), "--webui-port", str(free_port()))
-        _until_answers(port)
+        page = free_port()
+        master = start(stack, "master.Master", "--port", str(port), "--webui-port", str(page))
+        _until(lambda: _answers(port), "the Spark master did not start")
         cluster = Cluster(f"spark://127.0.0.1:{port}", master, folder / "local")
         for _ in range(workers):
             options = ["--cores", "1", "--memory", memory, "--webui-port", str(free_port())]
             worker = start(stack, "worker.Worker", *options, "--work-dir", str(folder / "work"), cluster.url)
             cluster.workers.append(worker)
+        _until(lambda: _at_work(page) == workers, "the workers did not find their master")
         yield cluster
 
 
@@ -82,9 +86,21 @@ def kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _until_answers(port: int) -> None:
+def _until(what: Callable[[], bool], otherwise: str) -> None:
     for _ in range(600):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
+        with contextlib.suppress(OSError, ValueError):
+            if what():
+                return
         time.sleep(0.1)
-    raise RuntimeError("the Spark master did not start")
+    raise RuntimeError(otherwise)
+
+
+def _answers(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+
+
+def _at_work(page: int) -> int:
+    """How many workers the master's page knows."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{page}/json/", timeout=5) as answer:
+        return int(json.load(answer)["aliveworkers"])

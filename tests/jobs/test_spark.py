@@ -21,6 +21,8 @@ from benchmarks.standalone import LOOPBACK, Cluster, kill, running_cluster
 from data.synthetic import write_hospital
 from recommender.settings import Settings
 from recommender.store import open_store
+from tests.recommender.redis_nodes import cluster as in_cluster
+from tests.recommender.redis_nodes import three_nodes
 
 pytestmark = pytest.mark.slow
 LOCAL = "local[2]"
@@ -174,6 +176,13 @@ def test_a_machine_is_lost_in_mid_run(stage, exports, one_machine, settings, tmp
         kill(cluster.workers[0])
         ended(night)
     assert_same(served(settings), one_machine["sample"])
+
+
+def test_the_store_may_be_a_cluster_of_redis(exports, one_machine, cluster, settings, start_redis):
+    with three_nodes(start_redis) as nodes:
+        settings = in_cluster(settings, nodes)
+        ended(begun(settings, *exports["sample"], *on(cluster.url)))
+        assert_same(served(settings), one_machine["sample"])
 
 
 def test_a_job_that_fails_leaves_what_is_served(exports, settings, tmp_path):

@@ -19,7 +19,7 @@ APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get ins
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
 
 .PHONY: run install test test-slow lint lint-deploy kernels bench bench-loaders bench-nightly bench-quality bench-risk \
-	bench-readings bench-safety lock audit clean
+	bench-readings bench-safety bench-spark lock audit clean
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
@@ -128,6 +128,12 @@ bench-loaders: install
 # NIGHTS: patients; the table is benchmarks/results/nightly.md
 bench-nightly: install
 	.venv/bin/python benchmarks/nightly.py --patients $(NIGHTS) --save
+
+# SIZES: patients, of which a million need some 25 minutes; the tables are benchmarks/results/spark.md
+bench-spark: SIZES = 20000 100000
+bench-spark: install .venv/.spark
+	@command -v redis-server >/dev/null || $(APT) redis-server
+	.venv/bin/python -m benchmarks.spark --patients $(SIZES) --save
 
 # BY=hospital: judged by hospitals that were not learned from
 bench-quality: install

@@ -1,8 +1,9 @@
 """The values between the stages of a night in, files in a folder out, and the same values from them again.
 
 Tables are Arrow files, arrays NumPy files, everything else JSON: nothing is a pickle. Who keeps the hashes of the files
-(`jobs/stages.py`) finds out when one was altered; here they are only written and read. In a sealed place they are
-encrypted, and tables are then read into memory instead of being mapped.
+(`jobs/stages.py`) finds out when one was altered; here they are only written and read. What is read is the files
+themselves, mapped, of which only what is looked at comes into memory; in a sealed place they are encrypted, and are
+read whole.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import orjson
@@ -19,8 +19,10 @@ import pyarrow as pa
 from pyarrow import feather
 from scipy import sparse
 
+from recommender.examples import as_rows
 from recommender.features import ColumnIndex, PatientMatrix
 from recommender.ingest_log import IngestLog
+from recommender.memory import mapped
 from recommender.packing import Words
 from recommender.ranking import TopN
 from recommender.records import SCHEMA, Records
@@ -35,7 +37,8 @@ def save_records(records: Records, place: Place) -> None:
     for name in SCHEMA:
         table = pa.Table.from_pandas(getattr(records, name), preserve_index=False)
         with place.writing(f"{name}.arrow") as file:
-            feather.write_feather(table, file, compression="uncompressed")
+            # in one piece, or each column would be put together from its pieces when it is read
+            feather.write_feather(table, file, compression="uncompressed", chunksize=max(len(table), 1))
     account = {field.name: getattr(records.log, field.name) for field in fields(IngestLog) if field.name[0] != "_"}
     findings = [[*key, *value] for key, value in records.log._findings.items()]
     place.write("log.json", orjson.dumps({**account, "findings": findings}))
@@ -53,7 +56,8 @@ def load_records(place: Place) -> Records:
 
 def _table(place: Place, name: str, columns: Mapping[str, str]) -> pd.DataFrame:
     if place.seal is None:
-        table = feather.read_table(place.path / name, memory_map=True)
+        with (place.path / name).open("r+b") as file:
+            table = feather.read_table(pa.BufferReader(pa.py_buffer(mapped(file))))
     else:
         table = feather.read_table(pa.BufferReader(place.read(name)))
     frame = {}
@@ -105,8 +109,14 @@ def _save(place: Place, name: str, array: np.ndarray) -> None:
 
 
 def _load(place: Place, name: str) -> np.ndarray:
-    with place.reading(name) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+    if place.seal is not None:
+        with place.reading(name) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    with (place.path / name).open("r+b") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        at = file.tell()
+        return np.ndarray(shape, dtype, buffer=mapped(file), offset=at)
 
 
 def _save_csr(place: Place, name: str, rows: sparse.csr_matrix) -> None:
@@ -117,8 +127,7 @@ def _save_csr(place: Place, name: str, rows: sparse.csr_matrix) -> None:
 
 def _load_csr(place: Place, name: str) -> sparse.csr_matrix:
     data, indices, indptr = (_load(place, f"{name}-{part}.npy") for part in ("data", "indices", "indptr"))
-    shape: Any = tuple(orjson.loads(place.read(f"{name}.json")))
-    return sparse.csr_matrix((data, indices, indptr), shape=shape)
+    return as_rows(data, indices, indptr, orjson.loads(place.read(f"{name}.json"))[1])
 
 
 def _save_ids(place: Place, ids: np.ndarray) -> None:

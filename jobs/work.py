@@ -23,7 +23,7 @@ ID = 128  # a patient's id as it is worked with, and where it stands
 PUBLISHED = 640  # of a patient while lists are published: the id again, its name in the store and its sealed form
 UPDATED = 640  # of a patient while those who changed are looked for
 ENTRY = 8  # of an entry of the matrix
-COPIES = 6  # of the examples that a model learns from
+COPIES = 4  # of the examples that a model learns from
 WHOLE = 4  # of the whole matrix, where a model learns from that, or a trial hides half of it
 SEALED = 40  # of an event in memory, where it may not lie in a file
 

@@ -25,7 +25,7 @@ from recommender.ingest_log import IngestLog
 from recommender.memory import mapped
 from recommender.packing import Words
 from recommender.ranking import TopN
-from recommender.records import SCHEMA, Records
+from recommender.records import SCHEMA, TIME, Records
 from recommender.safety.charts import Charts
 from recommender.sealing import Place
 from recommender.snapshot import Snapshot, pack_release, unpack_release
@@ -34,8 +34,8 @@ FACTS = ("indptr", "concept", "days", "value", "age", "sex")
 
 
 def save_records(records: Records, place: Place) -> None:
-    for name in SCHEMA:
-        table = pa.Table.from_pandas(getattr(records, name), preserve_index=False)
+    for name, columns in SCHEMA.items():
+        table = pa.table({column: _plain(getattr(records, name)[column], dtype) for column, dtype in columns.items()})
         with place.writing(f"{name}.arrow") as file:
             # in one piece, or each column would be put together from its pieces when it is read
             feather.write_feather(table, file, compression="uncompressed", chunksize=max(len(table), 1))
@@ -60,14 +60,27 @@ def _table(place: Place, name: str, columns: Mapping[str, str]) -> pd.DataFrame:
             table = feather.read_table(pa.BufferReader(pa.py_buffer(mapped(file))))
     else:
         table = feather.read_table(pa.BufferReader(place.read(name)))
-    frame = {}
-    for column, dtype in columns.items():
-        whole = table.column(column)
-        if dtype in ("str", "bool"):
-            frame[column] = whole.to_pandas().astype(dtype)
-        else:  # the file's own pages, which the system may drop and read again
-            frame[column] = whole.to_pandas(zero_copy_only=False).astype(dtype)
-    return pd.DataFrame(frame)
+    # the file's own pages, which the system may drop and read again
+    frame = {column: _column(table.column(column), dtype) for column, dtype in columns.items()}
+    return pd.DataFrame(frame, copy=False)
+
+
+def _plain(column: pd.Series, dtype: str) -> pa.Array:
+    """As numbers that need no other form in memory: times in seconds, a missing one as datetime64 has it; 0 and 1."""
+    if dtype == TIME:
+        return pa.array(column.to_numpy("datetime64[s]").view(np.int64))
+    if dtype == "bool":
+        return pa.array(column.to_numpy().view(np.uint8))
+    return pa.Array.from_pandas(column)
+
+
+def _column(stored: pa.ChunkedArray, dtype: str) -> pd.Series:
+    if dtype == "str":
+        return stored.to_pandas().astype(dtype)
+    numbers = stored.chunk(0).to_numpy() if stored.num_chunks else np.empty(0, stored.type.to_pandas_dtype())
+    if dtype == TIME:
+        return pd.Series(pd.array(numbers, dtype=TIME, copy=False), copy=False)
+    return pd.Series(numbers.view(np.bool_) if dtype == "bool" else numbers, copy=False)
 
 
 def save_matrix(matrix: PatientMatrix, place: Place) -> None:

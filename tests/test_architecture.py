@@ -9,8 +9,8 @@ ROOT = Path(__file__).parent.parent
 # the road of the data: a module may import only what stands on a line above its own
 ROAD = [
     {"errors", "packing"},
-    {"settings", "ingest_log", "redis_places", "redis_wire", "sealing", "memory"},
-    {"records", "vocabulary", "calibration"},
+    {"ingest_log", "redis_places", "redis_wire", "sealing", "memory"},
+    {"settings", "records", "vocabulary", "calibration"},
     {"assembly", "moments", "blocks"},
     {"loaders", "features"},
     {"told", "observations", "sequence", "examples"},

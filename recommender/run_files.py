@@ -1,9 +1,9 @@
 """The values between the stages of a night in, files in a folder out, and the same values from them again.
 
-Tables are Arrow files, arrays NumPy files, everything else JSON: nothing is a pickle. Who keeps the hashes of the files
-(`jobs/stages.py`) finds out when one was altered; here they are only written and read. What is read is the files
-themselves, mapped, of which only what is looked at comes into memory; in a sealed place they are encrypted, and are
-read whole.
+Events and arrays are NumPy files, tables with words Arrow files, everything else JSON: nothing is a pickle. Who keeps
+the hashes of the files (`jobs/stages.py`) finds out when one was altered; here they are only written and read. What is
+read is the files themselves, mapped, of which only what is looked at comes into memory; in a sealed place they are
+encrypted, and are read whole.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import pyarrow as pa
 from pyarrow import feather
 from scipy import sparse
 
+from recommender.blocks import CHUNK
 from recommender.examples import as_rows
 from recommender.features import ColumnIndex, PatientMatrix
 from recommender.ingest_log import IngestLog
-from recommender.memory import mapped
+from recommender.memory import let_go, mapped
 from recommender.packing import Words
 from recommender.ranking import TopN
 from recommender.records import SCHEMA, TIME, Records
@@ -30,22 +31,29 @@ from recommender.safety.charts import Charts
 from recommender.sealing import Place
 from recommender.snapshot import Snapshot, pack_release, unpack_release
 
+WITH_WORDS = ("patients", "concepts")  # tables that are not numbers alone
 FACTS = ("indptr", "concept", "days", "value", "age", "sex")
 
 
 def save_records(records: Records, place: Place) -> None:
     for name, columns in SCHEMA.items():
-        table = pa.table({column: _plain(getattr(records, name)[column], dtype) for column, dtype in columns.items()})
-        with place.writing(f"{name}.arrow") as file:
-            # in one piece, or each column would be put together from its pieces when it is read
-            feather.write_feather(table, file, compression="uncompressed", chunksize=max(len(table), 1))
+        table = getattr(records, name)
+        if name in WITH_WORDS:
+            with place.writing(f"{name}.arrow") as file:
+                # in one piece, or each column would be put together from its pieces when it is read
+                whole, rows = pa.Table.from_pandas(table, preserve_index=False), max(len(table), 1)
+                feather.write_feather(whole, file, "uncompressed", chunksize=rows)
+            continue
+        for column, dtype in columns.items():
+            numbers = table[column].to_numpy("datetime64[s]").view(np.int64) if dtype == TIME else table[column]
+            _save(place, f"{name}-{column}.npy", np.asarray(numbers))
     account = {field.name: getattr(records.log, field.name) for field in fields(IngestLog) if field.name[0] != "_"}
     findings = [[*key, *value] for key, value in records.log._findings.items()]
     place.write("log.json", orjson.dumps({**account, "findings": findings}))
 
 
 def load_records(place: Place) -> Records:
-    tables = {name: _table(place, f"{name}.arrow", columns) for name, columns in SCHEMA.items()}
+    tables = {name: _table(place, name, columns) for name, columns in SCHEMA.items()}
     told = orjson.loads(place.read("log.json"))
     found = told.pop("findings")
     log = IngestLog(**told)
@@ -55,32 +63,19 @@ def load_records(place: Place) -> Records:
 
 
 def _table(place: Place, name: str, columns: Mapping[str, str]) -> pd.DataFrame:
-    if place.seal is None:
-        with (place.path / name).open("r+b") as file:
-            table = feather.read_table(pa.BufferReader(pa.py_buffer(mapped(file))))
-    else:
-        table = feather.read_table(pa.BufferReader(place.read(name)))
-    # the file's own pages, which the system may drop and read again
-    frame = {column: _column(table.column(column), dtype) for column, dtype in columns.items()}
-    return pd.DataFrame(frame, copy=False)
+    if name in WITH_WORDS:
+        if place.seal is None:
+            with (place.path / f"{name}.arrow").open("r+b") as file:
+                stored = pa.py_buffer(mapped(file))
+        else:
+            stored = pa.py_buffer(place.read(f"{name}.arrow"))
+        return feather.read_table(pa.BufferReader(stored)).to_pandas().astype(columns)
+    return pd.DataFrame({column: _column(place, name, column, dtype) for column, dtype in columns.items()}, copy=False)
 
 
-def _plain(column: pd.Series, dtype: str) -> pa.Array:
-    """As numbers that need no other form in memory: times in seconds, a missing one as datetime64 has it; 0 and 1."""
-    if dtype == TIME:
-        return pa.array(column.to_numpy("datetime64[s]").view(np.int64))
-    if dtype == "bool":
-        return pa.array(column.to_numpy().view(np.uint8))
-    return pa.Array.from_pandas(column)
-
-
-def _column(stored: pa.ChunkedArray, dtype: str) -> pd.Series:
-    if dtype == "str":
-        return stored.to_pandas().astype(dtype)
-    numbers = stored.chunk(0).to_numpy() if stored.num_chunks else np.empty(0, stored.type.to_pandas_dtype())
-    if dtype == TIME:
-        return pd.Series(pd.array(numbers, dtype=TIME, copy=False), copy=False)
-    return pd.Series(numbers.view(np.bool_) if dtype == "bool" else numbers, copy=False)
+def _column(place: Place, table: str, name: str, dtype: str) -> pd.Series:
+    numbers = _load(place, f"{table}-{name}.npy")
+    return pd.Series(pd.array(numbers, dtype=TIME, copy=False) if dtype == TIME else numbers, copy=False)
 
 
 def save_matrix(matrix: PatientMatrix, place: Place) -> None:
@@ -117,8 +112,14 @@ def load_snapshot(version: str, place: Place) -> Snapshot:
 
 
 def _save(place: Place, name: str, array: np.ndarray) -> None:
+    """As `np.save`, a part at a time: an array that lies in a file does not come into memory whole."""
+    array = np.ascontiguousarray(array)
     with place.writing(name) as file:
-        np.save(file, array, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        for at in range(0, len(array), CHUNK):
+            file.write(array[at : at + CHUNK].data.cast("B"))
+            if len(array) > CHUNK:
+                let_go()
 
 
 def _load(place: Place, name: str) -> np.ndarray:

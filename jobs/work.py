@@ -23,9 +23,8 @@ ID = 128  # a patient's id as it is worked with, and where it stands
 PUBLISHED = 640  # of a patient while lists are published: the id again, its name in the store and its sealed form
 UPDATED = 640  # of a patient while those who changed are looked for
 ENTRY = 8  # of an entry of the matrix
-COPIES = 4  # of the examples that a model learns from
+JUDGED, LEARNED = 4, 3  # copies of the examples, while a model is judged on them and while one is fitted to them
 WHOLE = 4  # of the whole matrix, where a model learns from that, or a trial hides half of it
-SEALED = 40  # of an event in memory, where it may not lie in a file
 
 
 @dataclass(frozen=True)
@@ -47,14 +46,14 @@ class Work:
         return self.memory.needs("the matrix", self._least(records) + records.n_patients * ID)
 
     def judging(self, records: Records, matrix: PatientMatrix) -> str:
-        examples = COPIES * self._examples(records, matrix)
+        examples = JUDGED * self._examples(records, matrix)
         if not examples:  # half of each chart is hidden
             examples = WHOLE * matrix.rows.nnz * ENTRY
         return self.memory.needs("evaluation", self._least(records) + examples + _squares(matrix))
 
     def scoring(self, records: Records, matrix: PatientMatrix, model: Model) -> str:
         if model.needs_later:
-            learned = COPIES * self._examples(records, matrix)
+            learned = LEARNED * self._examples(records, matrix)
         else:
             learned = 0 if isinstance(model, LinearModel) else WHOLE * matrix.rows.nnz * ENTRY
         kept = 0 if self.scratch else records.n_patients * patient_bytes(records)

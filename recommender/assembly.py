@@ -134,7 +134,7 @@ class Assembly:
         rows: int = PIECE_ROWS,
         *,
         whole: bool = True,
-        between: Callable[[], None] = lambda: None,
+        between: Callable[[], object] = lambda: None,
     ) -> None:
         """`rows`: how many events may be worked on at once. `whole`: not the part of an export that others have parts
         of too. `between`: what is done after each piece of work. Raises InputError when a whole export has no usable

@@ -64,9 +64,10 @@ class Memory:
         let_go()
         return max(0, self.limit - resident())
 
-    def in_work(self, least: int, most: int) -> int:
-        """Bytes that what is worked on at a time may take: a third of the room, as the allocators give back late."""
-        return most if not self.asked else min(most, max(least, self.room() // 3))
+    def in_work(self, least: int, most: int, beside: int = 0) -> int:
+        """Bytes that what is worked on at a time may take: a third of the room, as the allocators give back late.
+        beside: what is taken beside it, however little is worked on."""
+        return most if not self.asked else min(most, max(least, (self.room() - beside) // 3))
 
     def needs(self, what: str, more: int) -> str:
         """A word of warning, "" where there is no need for one. more: bytes that come on top of what is resident now.

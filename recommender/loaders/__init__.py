@@ -23,11 +23,12 @@ from recommender.loaders.measurements import standardise
 from recommender.loaders.naming import identified, name_drugs
 from recommender.loaders.shelf import Shelf
 from recommender.loaders.tabular import PIECE_ROWS, Export, Progress, rows_in_work
-from recommender.memory import LEAST_READING, READING, Memory
+from recommender.memory import LEAST_READING, MIB, READING, Memory
 from recommender.records import THERAPIES, RawEvents, RawPatients, Records
 from recommender.sealing import Seal
 from recommender.vocabulary import DrugVocabulary
 
+PARSING = 128 * MIB  # that parsing takes beside the rows in work
 PERSON_BYTES = 512  # that a person takes while events are read, beside what the table of people takes
 Loader = Callable[[Export], tuple[RawPatients, Iterable[RawEvents]]]
 SOURCES: dict[str, Loader] = {
@@ -69,8 +70,8 @@ def load(
     if columns is not None and source != "csv":
         raise InputError(f"a column map is for plain files (source csv), not for {source}", file=str(columns))
     if memory is not None:
-        memory.needs("reading an export", LEAST_READING)
-        rows = rows_in_work(memory.in_work(LEAST_READING, READING))
+        memory.needs("reading an export", PARSING + LEAST_READING)
+        rows = rows_in_work(memory.in_work(LEAST_READING, READING, PARSING))
     log = IngestLog()
     specs = {} if columns is None else read_map(columns)
     shelf = None if cache is None else Shelf(cache / _folder_of(source, path), seal)
@@ -79,9 +80,8 @@ def load(
         people, events = SOURCES[source](export)
         if memory is not None:
             of = len(people.frame)
-            memory.needs(f"reading an export of {of:,} people", LEAST_READING + of * PERSON_BYTES)
-        between = memory.keep if memory is not None else lambda: None
-        assembly = Assembly(people, log, None if seal else cache, rows, between=between)
+            memory.needs(f"reading an export of {of:,} people", PARSING + LEAST_READING + of * PERSON_BYTES)
+        assembly = Assembly(people, log, None if seal else cache, rows, between=_between(memory, seal))
         for raw in events:
             assembly.add(standardised(raw, vocabulary, log))
     if shelf is not None:
@@ -92,6 +92,15 @@ def load(
             f"no usable treatment, so there is nothing to learn from{log.main_reason}", file=str(export.folder)
         )
     return records
+
+
+def _between(memory: Memory | None, seal: Seal | None) -> Callable[[], object]:
+    """What is done after each piece of work: where events may lie in memory only, it is seen whether more fit there."""
+    if memory is None:
+        return lambda: None
+    if seal is None:
+        return memory.keep
+    return lambda: memory.needs("reading into memory, as RXREC_ENCRYPT_FILES asks for,", LEAST_READING)
 
 
 def standardised(raw: RawEvents, vocabulary: DrugVocabulary | None, log: IngestLog) -> RawEvents:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recommender.access import seal_of
-from recommender.blocks import LEAST_PATIENTS, TABLES, Blocks, patient_bytes
+from recommender.blocks import LEAST_PATIENTS, Blocks, patient_bytes
 from recommender.features import PatientMatrix
 from recommender.memory import MIB, Memory
 from recommender.models.base import Model
@@ -24,7 +24,7 @@ PUBLISHED = 640  # of a patient while lists are published: the id again, its nam
 UPDATED = 640  # of a patient while those who changed are looked for
 ENTRY = 8  # of an entry of the matrix
 JUDGED, LEARNED = 4, 3  # copies of the examples, while a model is judged on them and while one is fitted to them
-WHOLE = 4  # of the whole matrix, where a model learns from that, or a trial hides half of it
+WHOLE, FACTORS = 4, 1_024  # copies of the whole matrix where a model learns from it, and what it learns of a patient
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,18 @@ class Work:
         return self.memory.needs("the matrix", self._least(records) + records.n_patients * ID)
 
     def judging(self, records: Records, matrix: PatientMatrix) -> str:
-        examples = JUDGED * self._examples(records, matrix)
-        if not examples:  # half of each chart is hidden
-            examples = WHOLE * matrix.rows.nnz * ENTRY
+        examples = JUDGED * _examples(records, matrix)
+        if not examples:  # half of each chart is hidden, of all at once
+            examples = _whole(matrix) + records.n_patients * patient_bytes(records)
         return self.memory.needs("evaluation", self._least(records) + examples + _squares(matrix))
 
     def scoring(self, records: Records, matrix: PatientMatrix, model: Model) -> str:
         if model.needs_later:
-            learned = LEARNED * self._examples(records, matrix)
+            learned = LEARNED * _examples(records, matrix)
         else:
-            learned = 0 if isinstance(model, LinearModel) else WHOLE * matrix.rows.nnz * ENTRY
-        kept = 0 if self.scratch else records.n_patients * patient_bytes(records)
-        more = self._least(records) + kept + learned + _squares(matrix)
+            learned = 0 if isinstance(model, LinearModel) else _whole(matrix)
+        lists = 0 if self.scratch else records.n_patients * patient_bytes(records)
+        more = self._least(records) + learned + lists + _squares(matrix)
         return self.memory.needs(f"fitting {model.name} and scoring", more)
 
     def publishing(self, patients: int) -> str:
@@ -69,10 +69,16 @@ class Work:
     def _least(self, records: Records) -> int:
         return 3 * LEAST_PATIENTS * patient_bytes(records)  # `Memory.in_work` gives a third
 
-    def _examples(self, records: Records, matrix: PatientMatrix) -> int:
-        """Bytes of the rows of the moments that are learned from; 0 where no visit is known."""
-        visits = (records.concepts["kind"] == RESOURCE).any()
-        return min(MOST, sum(len(getattr(records, name)) for name in TABLES[:1])) * _row(matrix) if visits else 0
+
+def _examples(records: Records, matrix: PatientMatrix) -> int:
+    """Bytes of the rows of the moments that are learned from; 0 where no visit is known."""
+    visits = (records.concepts["kind"] == RESOURCE).any()
+    return min(MOST, len(records.treatments)) * _row(matrix) if visits else 0
+
+
+def _whole(matrix: PatientMatrix) -> int:
+    """Bytes where all rows are learned from, and each patient may have factors of its own."""
+    return matrix.n_patients * (WHOLE * _row(matrix) + FACTORS)
 
 
 def _row(matrix: PatientMatrix) -> int:

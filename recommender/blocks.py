@@ -21,7 +21,7 @@ from recommender.records import Records, Table
 TABLES: tuple[Table, ...] = get_args(Table)
 PATIENTS = 1 << 15  # in a block where there is memory enough: more make nothing faster
 LEAST_PATIENTS = 512
-EVENT_BYTES, PATIENT_BYTES = 320, 6_144  # that a block takes at most, measured: of each event, and of each patient
+EVENT_BYTES, PATIENT_BYTES = 128, 4_096  # that a block takes, of each event and patient: above what was measured
 CHUNK = 1 << 22  # events looked at at a time
 MOST_RUNS = 256
 

@@ -64,10 +64,10 @@ class Memory:
         let_go()
         return max(0, self.limit - resident())
 
-    def in_work(self, least: int, most: int, beside: int = 0) -> int:
-        """Bytes that what is worked on at a time may take: a third of the room, as the allocators give back late.
-        beside: what is taken beside it, however little is worked on."""
-        return most if not self.asked else min(most, max(least, (self.room() - beside) // 3))
+    def in_work(self, least: int, most: int, beside: int = 0, share: int = 3) -> int:
+        """Bytes that what is worked on at a time may take: a share (one in so many) of the room, as work makes copies
+        and the allocators give back late. beside: what is taken however little is worked on."""
+        return most if not self.asked else min(most, max(least, (self.room() - beside) // share))
 
     def needs(self, what: str, more: int) -> str:
         """A word of warning, "" where there is no need for one. more: bytes that come on top of what is resident now.
@@ -136,6 +136,10 @@ class Growing:
         self._dtype = np.dtype(dtype)
         self._pieces: list[np.ndarray] = []
         self._scratch, self._file = scratch, None if scratch is None else _unnamed(scratch)
+
+    def __del__(self) -> None:  # of a night that failed
+        if getattr(self, "_file", None) is not None:
+            self._file.close()
 
     def append(self, piece: np.ndarray) -> None:
         piece = np.ascontiguousarray(piece, dtype=self._dtype)

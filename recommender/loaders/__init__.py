@@ -28,7 +28,7 @@ from recommender.records import THERAPIES, RawEvents, RawPatients, Records
 from recommender.sealing import Seal
 from recommender.vocabulary import DrugVocabulary
 
-PARSING = 128 * MIB  # that parsing takes beside the rows in work
+PARSING, COPIES = 160 * MIB, 5  # what parsing takes beside the rows in work, and how often these are there at a time
 PERSON_BYTES = 512  # that a person takes while events are read, beside what the table of people takes
 Loader = Callable[[Export], tuple[RawPatients, Iterable[RawEvents]]]
 SOURCES: dict[str, Loader] = {
@@ -71,7 +71,7 @@ def load(
         raise InputError(f"a column map is for plain files (source csv), not for {source}", file=str(columns))
     if memory is not None:
         memory.needs("reading an export", PARSING + LEAST_READING)
-        rows = rows_in_work(memory.in_work(LEAST_READING, READING, PARSING))
+        rows = rows_in_work(memory.in_work(LEAST_READING, READING, PARSING, COPIES))
     log = IngestLog()
     specs = {} if columns is None else read_map(columns)
     shelf = None if cache is None else Shelf(cache / _folder_of(source, path), seal)

@@ -28,7 +28,7 @@ from recommender.records import THERAPIES, RawEvents, RawPatients, Records
 from recommender.sealing import Seal
 from recommender.vocabulary import DrugVocabulary
 
-PARSING, COPIES = 160 * MIB, 5  # what parsing takes beside the rows in work, and how often these are there at a time
+PARSING, COPIES = 320 * MIB, 5  # what parsing takes beside the rows in work, and how often these are there at a time
 PERSON_BYTES = 512  # that a person takes while events are read, beside what the table of people takes
 Loader = Callable[[Export], tuple[RawPatients, Iterable[RawEvents]]]
 SOURCES: dict[str, Loader] = {

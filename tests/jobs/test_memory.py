@@ -14,21 +14,49 @@ from click.testing import CliRunner
 
 from jobs.__main__ import main
 from recommender.settings import Settings
-from tests.recommender.test_read_memory import MILLION
-from tests.recommender.test_read_memory import export as rows_of
 
 PATIENTS = "patient_id,birth_date,sex\n" + "".join(f"p{n},1980-01-0{n},F\n" for n in range(1, 6))
 TREATMENTS = "patient_id,code,start\n" + "".join(f"p{n},a,2020-01-01\np{n},b,2020-01-02\n" for n in range(1, 6))
-READ = """
+# a hospital of 60,000 patients and 2.4 million events; its matrix within so many MiB more, or (0) all at once
+MATRIX = """
 import resource, sys
 from pathlib import Path
-from recommender.loaders import load
+import numpy as np, pandas as pd
+from recommender.blocks import Blocks
+from recommender.examples import matrix_today
+from recommender.features import build_matrix
+from recommender.ingest_log import IngestLog
 from recommender.memory import Memory, resident
-room = int(sys.argv[3]) << 20
+from recommender.records import SCHEMA, TIME, TREATMENT_KINDS, Records
+from recommender.run_files import load_records, save_records
+from recommender.sealing import Place
+
+people, events = 60_000, 2_400_000
+nothing = {n: pd.DataFrame({c: pd.Series(dtype=t) for c, t in columns.items()}) for n, columns in SCHEMA.items()}
+number = np.arange(events, dtype=np.int64)
+times = lambda seconds: pd.Series(pd.array(seconds, dtype=TIME))
+words = pd.DataFrame({"code": [f"c{n}" for n in range(300)], "kind": "drug", "name": "a", "group": "", "unit": ""})
+person = {"patient_id": [f"p{n}" for n in range(people)], "sex": "F", "race": "", "ethnicity": "", "site": ""}
+person |= {"birth_date": times(np.zeros(people, np.int64)), "as_of": times(np.full(people, 2_000_000_000))}
+treatments = {"patient_ix": (number * 7919 % people).astype(np.int32), "concept_ix": (number % 300).astype(np.int32)}
+treatments |= {"start": times(1_500_000_000 + number), "stop": times(1_600_000_000 + number)}
+tables = {**nothing, "treatments": pd.DataFrame({**treatments, "reported": False, "local": False})}
+tables["concepts"] = words.astype(SCHEMA["concepts"])
+tables["patients"] = pd.DataFrame(person)[list(SCHEMA["patients"])].astype(SCHEMA["patients"])
+place, room = Place(Path(sys.argv[1]) / "records"), int(sys.argv[2])
+save_records(Records(**tables, log=IngestLog()), place)
+del tables, treatments, number
+records, memory = load_records(place), Memory(0)
+memory.room()
+Path("/proc/self/clear_refs").write_text("5")
 begun = resident()
-memory = Memory(begun + room) if room else Memory.of()
-load("csv", sys.argv[1], vocabulary=None, cache=Path(sys.argv[2]), memory=memory)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10) - (begun >> 20))
+if room:
+    blocks = Blocks.within(Memory(begun + (room << 20)), records, Path(sys.argv[1]))
+    rows = matrix_today(records, TREATMENT_KINDS, blocks).rows
+else:
+    rows = build_matrix(records).rows
+peak = next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmHWM:"))
+print((peak >> 10) - (begun >> 20), rows.nnz)
 """
 
 
@@ -61,16 +89,17 @@ def test_a_slip_is_told(tmp_path: Path):
         assert name in result.output or "such as 3GiB" in result.output
 
 
-def test_reading_keeps_to_it(tmp_path: Path):
-    export, room = rows_of(tmp_path / "export", 2 * MILLION), 310  # MiB beside the libraries
+def test_a_matrix_keeps_to_it(tmp_path: Path):
+    def taken(room: int) -> tuple[int, int]:
+        """MiB at most, beside what was there before; and entries."""
+        (tmp_path / f"{room}").mkdir()
+        command = [sys.executable, "-c", MATRIX, str(tmp_path / f"{room}"), str(room)]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        return tuple(map(int, run.stdout.split()))  # type: ignore[return-value]
 
-    def taken(memory: int) -> int:
-        """MiB at most; memory: how many more than there are before may be taken, 0: no setting."""
-        cache = tmp_path / f"cache-{memory}"  # what is read from there takes less
-        command = [sys.executable, "-c", READ, str(export), str(cache), str(memory)]
-        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-    assert taken(room) <= room < taken(0)
+    (in_blocks, entries), (at_once, expected) = taken(200), taken(0)
+    assert in_blocks <= 200 < at_once
+    assert entries == expected
 
 
 @pytest.mark.slow

@@ -78,10 +78,10 @@ def measure(way: str, source: str, folder: Path, cache: Path) -> float:
     if way != PLAIN:
         from recommender.loaders import load
         from recommender.loaders.tabular import rows_in_work
-        from recommender.settings import Settings
+        from recommender.memory import READING
         from recommender.vocabulary import DrugVocabulary
 
-        vocabulary, rows = DrugVocabulary.load(), rows_in_work(Settings().read_memory)
+        vocabulary, rows = DrugVocabulary.load(), rows_in_work(READING)
         began = time.perf_counter()
         load(source, folder, vocabulary=vocabulary, cache=cache, rows=rows)
     elif source == "fhir":

@@ -49,7 +49,7 @@ def main(ctx: click.Context, workdir: Path | None, quiet: bool, as_json: bool) -
     published, 8 too little data to learn from, 9 the new version is worse than the served one,
     10 there are no safety rules, 11 the log of feedback cannot be read or written,
     12 the audit log cannot be written, 13 the audit log was tampered with, 14 published, but not
-    all reports were written.
+    all reports were written, 15 it needs more memory than RXREC_MEMORY allows.
     """
     settings = Settings.from_environment()
     if workdir is not None:

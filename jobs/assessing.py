@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from recommender.balance import balanced
+from recommender.blocks import Blocks
 from recommender.errors import TrainingError
 from recommender.evaluation.bootstrap import Interval
 from recommender.evaluation.calibrate import calibrate
@@ -49,10 +50,11 @@ def assess(
     served: Release | None,
     use: FeedbackUse,
     progress: Callable[[int], None],
+    blocks: Blocks,
 ) -> Night:
     """Where the quality cannot be measured, it is told in words why."""
     try:
-        trial = make_trial(records, usual_protocol(records), kinds)
+        trial = make_trial(records, usual_protocol(records), kinds, blocks=blocks)
     except TrainingError as error:
         return not_assessed(name, workdir, error)
     return judged(trial, records, name, workdir, served, use, progress)

@@ -28,13 +28,15 @@ from jobs.night_reports import options as report_options
 from jobs.source import Source, source_options
 from jobs.stages import Events, Form, Kept, Run, Telling, fingerprint, sha256_of
 from jobs.updating import load_update, save_update
+from jobs.work import Work
 from recommender.access import seal_of
 from recommender.errors import EngineError, ReportsFailed
-from recommender.features import build_matrix
+from recommender.examples import matrix_today
 from recommender.feedback import HOW, OFF
 from recommender.forgotten import Forgotten
 from recommender.gate import Verdict, compared, coverage_of, inputs_of
 from recommender.matrix import PatientMatrix
+from recommender.memory import in_bytes, let_go
 from recommender.models import SERVABLE
 from recommender.pipeline import make_snapshot
 from recommender.publication import Onto
@@ -93,6 +95,11 @@ EXAMPLES = 8  # synthetic patients offered on the start page of the demo
     help="Keep the served model and rewrite only patients who have changed; a whole night where that cannot be done.",
 )
 @click.option(
+    "--memory",
+    metavar="SIZE",
+    help="What the night may have in memory, such as 3GiB (else RXREC_MEMORY; else what this machine has).",
+)
+@click.option(
     "--events",
     "events_file",
     metavar="FILE",
@@ -125,6 +132,7 @@ def nightly(
     parts: int,
     resume: bool,
     update: bool,
+    memory: str | None,
     events_file: Path | None,
     reports: str,
     lists: Path | None,
@@ -136,8 +144,12 @@ def nightly(
     and when the new version is worse in what it was compared by.
     """
     cluster = None if engine == "local" else Cluster.asked(master, conf, parts)
-    if (cluster and (resume or update)) or (not cluster and (master or conf or parts)):
-        raise click.UsageError("--resume, --update are for --engine local; --master, --spark-conf, --parts for spark")
+    if (cluster and (resume or update or memory)) or (not cluster and (master or conf or parts)):
+        raise click.UsageError(
+            "--resume, --update, --memory are for --engine local; --master, --spark-conf, --parts for spark"
+        )
+    if memory:
+        console = replace(console, settings=replace(console.settings, memory=in_bytes(memory)))
     os.umask(0o077)  # what this run writes is readable by its owner only
     workdir, asked, wanted = console.settings.workdir, _asked(), Wanted.of(reports, lists, site)
     events = Events(events_file)
@@ -201,7 +213,7 @@ class Cluster:
 
 def _asked() -> str:
     """A digest of the options, which may hold a database's password."""
-    options = {**click.get_current_context().params, "resume": None, "events_file": None}
+    options = {**click.get_current_context().params, "resume": None, "events_file": None, "memory": None}
     return hashlib.sha256(json.dumps(options, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -242,6 +254,7 @@ def _night(
 def _here(console: Telling, source: Source, asked: Asked, run: Run, screen: Screen, store: Store) -> dict[str, Any]:
     """The stages, one after another."""
     settings, workdir = console.settings, console.settings.workdir
+    work = Work.of(settings)
     synthetic, kinds = is_sample(source.path), asked.kinds
     served, why_alone = served_version(store, synthetic)
     judge_by, why_alone = (None, "--gate off") if asked.gate == "off" else (served, why_alone)
@@ -249,20 +262,38 @@ def _here(console: Telling, source: Source, asked: Asked, run: Run, screen: Scre
 
     def stage(name: str, made_from: dict[str, Any], make: Callable[[], T], form: Form[T]) -> Kept[T]:
         console.say(f"{name} ...")
-        return run.stage(name, made_from, make, form)
+        kept = run.stage(name, made_from, make, form)
+        let_go()
+        return kept
 
     def publish(snapshot: Snapshot, verdict: Verdict, onto: Onto | None = None) -> dict[str, Any]:
-        write = lambda progress: store.publish(snapshot, progress, onto)  # noqa: E731
         log, patients = records.value.log, len(snapshot.patient_ids)
+        records.give_up()
+        warn(work.publishing(patients))
+
+        def write(progress: Callable[[int], None]) -> None:
+            def sent(done: int) -> None:
+                progress(done)
+                work.memory.keep()
+
+            store.publish(snapshot, sent, onto)
+
         made = (snapshot.release, log, verdict, patients, write)
         return conclude(console, run, store, screen, asked.gate, asked.wanted, *made)
 
+    def warn(said: str) -> None:
+        if said:
+            console.say(f"  {said}")
+
     def judge() -> Night:
+        warn(work.judging(records.value, matrix.value))
         with console.progress("evaluate", 2, "models") as progress:
-            return assess(records.value, kinds or THERAPIES, asked.model, workdir, judge_by, use, progress)
+            blocks = work.blocks(records.value)
+            return assess(records.value, kinds or THERAPIES, asked.model, workdir, judge_by, use, progress, blocks)
 
     def score() -> Snapshot:
-        choice = night.value.choice
+        choice, blocks = night.value.choice, work.blocks(records.value)
+        warn(work.scoring(records.value, matrix.value, choice.model))
         provenance = {
             "created": run.created,
             **lasting,
@@ -270,16 +301,17 @@ def _here(console: Telling, source: Source, asked: Asked, run: Run, screen: Scre
             "quality": night.value.quality,
             "chances": night.value.chances,
             "chosen": choice.as_dict(),
-            "inputs": inputs_of(records.value),
+            "inputs": inputs_of(records.value, blocks),
             "feedback": told,
         }
         with console.progress("score", matrix.value.n_patients, "patients") as progress:
             made_of = (records.value, matrix.value, choice.model, run.name, provenance, screen)
-            return make_snapshot(*made_of, balance=choice.balance, feedback=use, progress=progress)
+            how = partial(make_snapshot, *made_of, balance=choice.balance, feedback=use)
+            return how(progress=progress, blocks=blocks)
 
     left_out = Forgotten(workdir, settings.secret_file).fingerprint
     read_from = {**_made_from(source), "forgotten": left_out}
-    records = stage("read", read_from, lambda: source.read(console), Form(save_records, load_records))
+    records = stage("read", read_from, lambda: source.read(console), Form(save_records, load_records, mapped=True))
     lasting = {
         "source": source.format,
         "vocabulary": source.vocabulary_name,
@@ -289,23 +321,28 @@ def _here(console: Telling, source: Source, asked: Asked, run: Run, screen: Scre
     if asked.update:
         why_whole = why_not(store, served, records.value, screen, lasting) if served else "there is nothing to update"
         if served and not why_whole:
-            make = partial(
-                make_update, records.value, served, run.name, {**lasting, "created": run.created}, screen, store
-            )
-            kept_as = Form(save_update, partial(load_update, run.name))
+            warn(work.updating(records.value))
+            provenance, blocks = {**lasting, "created": run.created}, work.blocks(records.value)
+            make = partial(make_update, records.value, served, run.name, provenance, screen, store, blocks)
+            kept_as = Form(save_update, partial(load_update, run.name), mapped=True)
             update = stage("update", {"served": served.version, "rules": screen.rules.version}, make, kept_as).value
             verdict = compared(update.changed.release.manifest, judge_by, None, why_alone)
             snapshot = _judged(update.changed, verdict)
             return publish(snapshot, verdict, update.onto)
         console.say(f"a whole night, because {why_whole}")
-    today = lambda: build_matrix(records.value, kinds=kinds or TREATMENT_KINDS)  # noqa: E731
-    matrix = stage("matrix", {"kinds": kinds}, today, Form(save_matrix, load_matrix))
+
+    def today() -> PatientMatrix:
+        warn(work.matrix(records.value))
+        return matrix_today(records.value, kinds or TREATMENT_KINDS, work.blocks(records.value))
+
+    matrix = stage("matrix", {"kinds": kinds}, today, Form(save_matrix, load_matrix, mapped=True))
     judged_by = {"served": judge_by.version if judge_by else why_alone, "feedback": told, "model": asked.model}
     selected = sha256_of(workdir / FILE) if asked.model == AUTO else ""
     night = stage("evaluate", {**judged_by, "selected": selected}, judge, Form(save_night, load_night))
-    form = Form(save_snapshot, partial(load_snapshot, run.name))
-    snapshot = stage("fit and score", {"rules": screen.rules.version}, score, form).value
-
+    form = Form(save_snapshot, partial(load_snapshot, run.name), mapped=True)
+    scored = stage("fit and score", {"rules": screen.rules.version}, score, form)
+    matrix.give_up()
+    snapshot = scored.value
     coverage = coverage_of(snapshot.release.index, snapshot.top)
     verdict = compared({**snapshot.release.manifest, "coverage": coverage}, judge_by, night.value.gain, why_alone)
     judged = _judged(snapshot, verdict, coverage=coverage)

@@ -15,7 +15,7 @@ from recommender.access import seal_of
 from recommender.forgotten import Forgotten
 from recommender.loaders import SOURCES, load
 from recommender.loaders.recognise import recognise
-from recommender.loaders.tabular import rows_in_work
+from recommender.memory import Memory
 from recommender.records import Records
 from recommender.vocabulary import DrugVocabulary
 
@@ -44,7 +44,7 @@ class Source:
                 columns=self.columns,
                 cache=console.settings.workdir / "cache",
                 seal=seal_of(console.settings),
-                rows=rows_in_work(console.settings.read_memory),
+                memory=Memory.of(console.settings.memory),
             )
         settings = console.settings
         records = Forgotten(settings.workdir, settings.secret_file).left_out(records)

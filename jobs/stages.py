@@ -31,7 +31,7 @@ from recommender.errors import EngineError
 from recommender.sealing import Place, Seal
 
 T = TypeVar("T")
-FORMAT = 1  # of run.json and of the files of the stages
+FORMAT = 2  # of run.json and of the files of the stages
 PROGRESS_SECONDS = 1.0  # between two progress events of a stage
 STATE = "run.json"
 
@@ -91,10 +91,12 @@ class Telling(Console):
 
 @dataclass(frozen=True)
 class Form(Generic[T]):
-    """How a stage's value becomes files of a folder, and comes back from them."""
+    """How a stage's value becomes files of a folder, and comes back from them. `mapped`: then it is the files, where
+    they are not sealed, and needs next to no memory, so that what was made is given up for it."""
 
     save: Callable[[T, Place], None]
     load: Callable[[Place], T]
+    mapped: bool = False
 
 
 class Kept(Generic[T]):
@@ -109,6 +111,10 @@ class Kept(Generic[T]):
         if self._load is not None:
             self._value, self._load = self._load(), None
         return self._value  # type: ignore[return-value]
+
+    def give_up(self) -> None:
+        """It will not be asked for any more."""
+        self._load, self._value = None, None
 
 
 @dataclass
@@ -186,7 +192,7 @@ class Run:
             _saved(form.save, value, place)
         self.state["stages"][name] = {"key": key, "files": _hashes(files), **cost}
         self._write()
-        return Kept(lambda: value)
+        return Kept(lambda: form.load(place)) if form.mapped and self.seal is None else Kept(lambda: value)
 
     @contextlib.contextmanager
     def timed(self, name: str) -> Iterator[dict[str, Any]]:

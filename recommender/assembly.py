@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -20,6 +20,7 @@ import pandas as pd
 
 from recommender.errors import EngineError, InputError
 from recommender.ingest_log import IngestLog, Outcome
+from recommender.memory import mapped
 from recommender.records import SCHEMA, SEXES, TABLE_OF_KIND, TIME, Clock, RawEvents, RawPatients, Records, Table
 
 BIRTH_TOLERANCE = pd.Timedelta(days=366)  # some sources know the year of birth only
@@ -133,10 +134,12 @@ class Assembly:
         rows: int = PIECE_ROWS,
         *,
         whole: bool = True,
+        between: Callable[[], object] = lambda: None,
     ) -> None:
         """`rows`: how many events may be worked on at once. `whole`: not the part of an export that others have parts
-        of too. Raises InputError when a whole export has no usable person."""
-        self._log, self._rows = log, rows
+        of too. `between`: what is done after each piece of work. Raises InputError when a whole export has no usable
+        person."""
+        self._log, self._rows, self._between = log, rows, between
         self._room = _Room(scratch)
         self._clock = people.clock
         self._patients = _patients(people, log)
@@ -173,6 +176,7 @@ class Assembly:
         np.maximum.at(self._last, columns["patient_ix"], columns["start"])
         kept = {name: self._room.keep(column) for name, column in columns.items()}
         self._pieces.append(_Piece(raw.file, raw.kind, kept))
+        self._between()
 
     def finish(self) -> Records:
         """Raises InputError when nothing usable is left, EngineError when a row is not accounted for.
@@ -296,6 +300,7 @@ class Assembly:
             repeats = _repeats(compared)
             for flag, where in zip(flags, mine, strict=True):
                 flag[where], repeats = repeats[: len(where)], repeats[len(where) :]
+            self._between()
         reason = "repeats an earlier row (same patient, code, times and value)"
         for piece, repeat in zip(pieces, flags, strict=True):
             self._log.add(piece.file, "row", reason, piece.columns["row"][repeat])
@@ -312,6 +317,7 @@ class Assembly:
                 whole[at : at + len(piece)] = _column(piece, source)
                 at += len(piece)
             columns[column] = _times(whole) if dtype == TIME else whole
+            self._between()
         return pd.DataFrame(columns, copy=False)
 
 
@@ -374,7 +380,7 @@ class _Room:
         try:
             with tempfile.TemporaryFile(dir=self._scratch) as file:
                 os.posix_fallocate(file.fileno(), 0, size)  # a full disk is told here, and not by a crash later
-                return np.memmap(file, dtype=np.uint8, mode="r+", shape=(size,)).view(np.ndarray)
+                return np.frombuffer(mapped(file), dtype=np.uint8)
         except OSError as error:
             raise EngineError(f"events cannot be kept in {self._scratch}: {error.strerror}") from None
 

@@ -99,3 +99,9 @@ class ReportsFailed(EngineError):
     """A night has published its version, which is being served, but could not write all of its reports."""
 
     exit_code = 14
+
+
+class NotEnoughMemory(EngineError):
+    """What is asked for does not fit into the memory that the setting allows; the message says what would do."""
+
+    exit_code = 15

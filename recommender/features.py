@@ -146,10 +146,13 @@ def chart_rows(
     return sparse.csr_matrix(rows), columns, blocks
 
 
-def rows_over(index: ColumnIndex, records: Records) -> tuple[PatientMatrix, int]:
-    """What is known of each patient at `as_of`, over columns that were made of other records; and how many treatments,
-    conditions and allergies these records tell that have no column there."""
-    rows, columns, blocks = chart_rows(records, now(records), min_patients=1)
+def rows_over(
+    index: ColumnIndex, records: Records, seen: Seen | None = None
+) -> tuple[PatientMatrix, set[tuple[str, str]]]:
+    """What is known of each patient at `as_of`, over columns that were made of other records; and kind and code of the
+    treatments, conditions and allergies that these records tell and that have no column there. `seen`: as in
+    `build_matrix`."""
+    rows, columns, blocks = chart_rows(records, now(records), min_patients=1, seen=seen)
     place = np.array([index.place.get((column.kind, column.code), -1) for column in columns], dtype=np.int32)
     told = np.zeros(len(columns) + 1, dtype=bool)
     told[rows.indices] = True
@@ -160,7 +163,8 @@ def rows_over(index: ColumnIndex, records: Records) -> tuple[PatientMatrix, int]
     brought = sparse.csr_matrix((rows.data[at >= 0], at[at >= 0], entries[rows.indptr]), shape=shape, dtype=np.float32)
     brought.sort_indices()
     ids = records.patients["patient_id"].to_numpy(dtype=object)
-    return PatientMatrix(brought, index, ids), int((told[:plain] & (place[:plain] < 0)).sum())
+    lacking = {(columns[ix].kind, columns[ix].code) for ix in np.flatnonzero(told[:plain] & (place[:plain] < 0))}
+    return PatientMatrix(brought, index, ids), lacking
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from recommender.blocks import CHUNK, Blocks
 from recommender.evaluation.bootstrap import Interval, intervals
 from recommender.evaluation.breakdown import by_group, groups
 from recommender.evaluation.compare import MAIN, Evaluation, K, evaluate
@@ -69,14 +70,25 @@ def coverage_of(index: ColumnIndex, top: TopN) -> dict[str, int]:
     """How many treatments can be suggested, how many of them stand in a list, and how many patients have one."""
     return {
         "suggestable": len(index.targets),
-        "listed": len(np.unique(top.columns)),
+        "listed": int(_listed(index, top).sum()),
         "patients_with_list": int((np.diff(top.indptr) > 0).sum()),
     }
 
 
-def inputs_of(records: Records) -> dict[str, dict[str, int]]:
+def _listed(index: ColumnIndex, top: TopN) -> np.ndarray:  # (n_columns,) bool
+    listed = np.zeros(len(index), dtype=bool)
+    for at in range(0, len(top.columns), CHUNK):
+        listed[top.columns[at : at + CHUNK]] = True
+    return listed
+
+
+def inputs_of(records: Records, blocks: Blocks = Blocks()) -> dict[str, dict[str, int]]:  # noqa: B008  (frozen)
     """How many patients have each treatment and condition, and are of each sex and age band; small counts folded."""
-    return {name: folded(count) for name, count in inputs_in(records).items()}
+    whole: dict[str, pd.Series] = {}
+    for _, part in blocks.of(records, ("treatments", "conditions")):
+        found = inputs_in(part)
+        whole = {name: one.add(found[name], fill_value=0).astype(np.int64) for name, one in whole.items()} or found
+    return {name: folded(count) for name, count in whole.items()}
 
 
 def inputs_in(records: Records) -> dict[str, pd.Series]:
@@ -102,8 +114,9 @@ def _patients_with(records: Records, events: pd.DataFrame) -> pd.Series:
 
 
 def folded(count: pd.Series) -> dict[str, int]:
-    """The MOST_CODES largest counts, and the others together under ""; nothing below MIN_CELL is told."""
-    told = count[count >= MIN_CELL].sort_values(kind="stable", ascending=False)[:MOST_CODES]
+    """The MOST_CODES largest counts, of two as large the one that comes first in the alphabet, and the others together
+    under ""; nothing below MIN_CELL is told."""
+    told = count[count >= MIN_CELL].sort_index().sort_values(kind="stable", ascending=False)[:MOST_CODES]
     others = int(count.sum() - told.sum())
     return {**{str(code): int(n) for code, n in told.items()}, "": others if others >= MIN_CELL else 0}
 

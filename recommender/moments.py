@@ -135,7 +135,11 @@ class Stays:
 
 
 def stays_in(records: Records) -> Stays:
-    every = visits(records)
+    return stays_of(visits(records))
+
+
+def stays_of(every: pd.DataFrame) -> Stays:
+    """`every`: what `visits` gives."""
     lasted = (every["stop"] - every["start"]).to_numpy().astype(np.float64)
     long = lasted > STAY_HOURS * 3600
     longest, shortest = lasted[~long].max(initial=-np.inf), lasted[long].min(initial=np.inf)
@@ -167,7 +171,11 @@ def drawn(moments: int, most: int = MOST, seed: int = 0) -> np.ndarray:
 def every_moment(records: Records, after_hours: float = 0.0, horizon: int = HORIZON) -> Moments:
     """The moment `after_hours` into each visit that lasts so long; what followed goes to the next visit's beginning or,
     if that is earlier, to `horizon` seconds later."""
-    every = visits(records)
+    return moments_in(visits(records), after_hours, horizon)
+
+
+def moments_in(every: pd.DataFrame, after_hours: float = 0.0, horizon: int = HORIZON) -> Moments:
+    """The same; `every`: what `visits` gives."""
     known = every["start"].to_numpy() + round(after_hours * 3600)
     patient = every["patient_ix"].to_numpy()
     same = np.append(patient[1:] == patient[:-1], False)

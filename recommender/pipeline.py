@@ -12,19 +12,22 @@ import numpy as np
 import pandas as pd
 
 from recommender.balance import balanced
-from recommender.features import build_matrix
-from recommender.feedback import FeedbackUse, learned
+from recommender.blocks import Blocks
+from recommender.examples import Rows, matrix_of_visits, visited
+from recommender.feedback import OFF, FeedbackUse, learned
 from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.models.base import Model
-from recommender.moments import Moments, moments_of_visits, now, usual_hours
+from recommender.models.linear import LinearModel
+from recommender.moments import Moments, now
+from recommender.part_lists import ChartsRead, Lists, Totals, some
 from recommender.ranking import DEPTH, PER_KIND, SPARE, TopN, top_n, within_depth
 from recommender.records import THERAPIES, TREATMENT_KINDS, Records
-from recommender.safety.charts import Charts, read_charts
+from recommender.safety.charts import Charts
 from recommender.safety.kernel import CONTRAINDICATED, DRUG
 from recommender.safety.kinds import RANK
-from recommender.safety.screen import Screen
+from recommender.safety.screen import Read, Screen
 from recommender.snapshot import Release, Snapshot
-from recommender.support import count_support
+from recommender.support import stepped
 
 
 def make_snapshot(
@@ -38,6 +41,7 @@ def make_snapshot(
     balance: str = "",
     feedback: FeedbackUse | None = None,
     progress: Callable[[int], None] | None = None,
+    blocks: Blocks = Blocks(),  # noqa: B008  (frozen)
 ) -> Snapshot:
     """Fit `model`, rank every patient's suggestions and screen them. `matrix`: what is known today, from `records`.
 
@@ -45,15 +49,28 @@ def make_snapshot(
     `balance`: by which groups of patients the examples are weighted (`balance.balanced`), "" for none.
     `feedback`: what clinicians made of earlier suggestions, and how the examples learn from it; None: not at all.
     `provenance` (where from, when, how good) joins the manifest as it is. `progress` is told the patients newly scored.
+    `blocks`: how many patients are scored at a time.
     """
-    matrix = model.reads(matrix)
-    fitted = _fitted(records, matrix, model, balance, feedback)
-    top = top_n(fitted, matrix, DEPTH + SPARE, of=THERAPIES, per_kind=PER_KIND, progress=progress)
-    charts = read_charts(records, screen.observed)
-    top, found = screened(screen, charts, matrix.index, top)
-    manifest = manifest_of(provenance, records.as_of, counts(records), matrix.index, fitted, found)
-    release = Release(version, manifest, matrix.index, fitted, charts.known, count_support(matrix))
-    return Snapshot(release, matrix.patient_ids, top, matrix.rows, charts)
+    fitted = _fitted(records, matrix, model, balance, feedback, blocks)
+    blocks.between()
+    index = fitted.reads(some(matrix, 0, 0)).index
+    lists, rows, support = Lists(blocks), Rows(blocks), Totals()
+    read = ChartsRead(records, screen, blocks)
+    found: dict[str, Any] = {}
+    for first, part in blocks.of(records):
+        mine = fitted.reads(some(matrix, first, first + part.n_patients))
+        top = top_n(fitted, mine, DEPTH + SPARE, of=THERAPIES, per_kind=PER_KIND, progress=progress)
+        charts = read.of(part)
+        top, told = screened(screen, charts, index, top, read.meant)
+        lists.append(top)
+        rows.append(mine.rows)
+        support.add(mine)
+        found = both_found(found, told)
+    charts = read.whole()
+    manifest = manifest_of(provenance, records.as_of, counts(records), index, fitted, found)
+    told_of = stepped(index, matrix.n_patients, support.totals, support.together)
+    release = Release(version, manifest, index, fitted, charts.known, told_of)
+    return Snapshot(release, matrix.patient_ids, lists.whole(), rows.whole(), charts)
 
 
 def manifest_of(
@@ -75,13 +92,28 @@ def manifest_of(
     }
 
 
-def _fitted(records: Records, matrix: PatientMatrix, model: Model, balance: str, feedback: FeedbackUse | None) -> Model:
+def _fitted(
+    records: Records, matrix: PatientMatrix, model: Model, balance: str, feedback: FeedbackUse | None, blocks: Blocks
+) -> Model:
     """The model fitted on its examples, which are given up with this function: a night's memory is needed for lists."""
-    moments = moments_of_visits(records, usual_hours(records)) if model.needs_later else now(records)
-    examples = matrix
     if model.needs_later:
-        examples = build_matrix(records, kinds=matrix.index.target_kinds, moments=moments)
-    return fitted_on(examples, moments, records, matrix.index, model, balance, feedback)
+        told = visited(records, blocks)
+        kinds = matrix.index.target_kinds
+        examples, moments = matrix_of_visits(records, told, told.stays.usual_hours, kinds, blocks)
+        return fitted_on(examples, moments, records, matrix.index, model, balance, feedback)
+    if isinstance(model, LinearModel) and not balance and (feedback is None or feedback.how == OFF):
+        return _summed_up(matrix, model, blocks)
+    return fitted_on(model.reads(matrix), now(records), records, matrix.index, model, balance, feedback)
+
+
+def _summed_up(matrix: PatientMatrix, model: LinearModel, blocks: Blocks) -> Model:
+    """What `fit` gives, to the bit: the sums are exact (`LinearModel.sums`)."""
+    index = model.reads(some(matrix, 0, 0)).index
+    gram, had = np.zeros((0, 0)), np.zeros((0, 0))
+    for first, end in blocks.spans(matrix.n_patients):
+        one, other = model.sums(model.reads(some(matrix, first, end)))
+        gram, had = (gram + one, had + other) if first else (one, other)
+    return model.solved(index, np.asfortranarray(gram), np.asfortranarray(had))
 
 
 def fitted_on(
@@ -103,12 +135,15 @@ def fitted_on(
     return model.fit(learned(taught, moments.known_until, moments.followed_until, feedback or FeedbackUse()))
 
 
-def screened(screen: Screen, charts: Charts, index: ColumnIndex, top: TopN) -> tuple[TopN, dict[str, Any]]:
+def screened(
+    screen: Screen, charts: Charts, index: ColumnIndex, top: TopN, meant: Read | None = None
+) -> tuple[TopN, dict[str, Any]]:
     """Every list cut where it holds DEPTH therapies, and PER_KIND of each kind, that nothing forbids; what was found.
 
-    What is withheld stays in the list, so that it can be shown and screened again when the chart has changed.
+    What is withheld stays in the list, so that it can be shown and screened again when the chart has changed. `meant`:
+    what `screen` reads in the concepts of the charts, where that is known already.
     """
-    tiers = screen.tiers(screen.read(charts.known), charts, index.columns, top.indptr, top.columns)
+    tiers = screen.tiers(meant or screen.read(charts.known), charts, index.columns, top.indptr, top.columns)
     stays = within_depth(top, index, tiers.rank < CONTRAINDICATED, DEPTH, PER_KIND)
     drug = np.array([column.kind == "drug" for column in index.columns])[top.columns]
     rules = screen.rules
@@ -122,6 +157,15 @@ def screened(screen: Screen, charts: Charts, index: ColumnIndex, top: TopN) -> t
         "not_checked": int((drug[stays] & (tiers.unchecked[stays] & DRUG > 0)).sum()),
     }
     return top.where(stays), found
+
+
+def both_found(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """What was found in two parts of the lists; `one`: of nobody yet, if it is empty."""
+    if not one:
+        return dict(other)
+    added = {name: one[name] + other[name] for name in ("lists", "drugs", "not_checked")}
+    severity = {name: n + other["by_severity"][name] for name, n in one["by_severity"].items()}
+    return {**one, **added, "by_severity": severity}
 
 
 def counts(records: Records) -> dict[str, int]:

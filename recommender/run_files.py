@@ -1,8 +1,9 @@
 """The values between the stages of a night in, files in a folder out, and the same values from them again.
 
-Tables are Arrow files, arrays NumPy files, everything else JSON: nothing is a pickle. Who keeps the hashes of the files
-(`jobs/stages.py`) finds out when one was altered; here they are only written and read. In a sealed place they are
-encrypted, and tables are then read into memory instead of being mapped.
+Events and arrays are NumPy files, tables with words Arrow files, everything else JSON: nothing is a pickle. Who keeps
+the hashes of the files (`jobs/stages.py`) finds out when one was altered; here they are only written and read. What is
+read is the files themselves, mapped, of which only what is looked at comes into memory; in a sealed place they are
+encrypted, and are read whole.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import orjson
@@ -19,30 +19,41 @@ import pyarrow as pa
 from pyarrow import feather
 from scipy import sparse
 
+from recommender.blocks import CHUNK
+from recommender.examples import as_rows
 from recommender.ingest_log import IngestLog
 from recommender.matrix import ColumnIndex, PatientMatrix
+from recommender.memory import let_go, mapped
 from recommender.packing import Words
 from recommender.ranking import TopN
-from recommender.records import SCHEMA, Records
+from recommender.records import SCHEMA, TIME, Records
 from recommender.safety.charts import Charts
 from recommender.sealing import Place
 from recommender.snapshot import Snapshot, pack_release, unpack_release
 
+WITH_WORDS = ("patients", "concepts")  # tables that are not numbers alone
 FACTS = ("indptr", "concept", "days", "value", "age", "sex")
 
 
 def save_records(records: Records, place: Place) -> None:
-    for name in SCHEMA:
-        table = pa.Table.from_pandas(getattr(records, name), preserve_index=False)
-        with place.writing(f"{name}.arrow") as file:
-            feather.write_feather(table, file, compression="uncompressed")
+    for name, columns in SCHEMA.items():
+        table = getattr(records, name)
+        if name in WITH_WORDS:
+            with place.writing(f"{name}.arrow") as file:
+                # in one piece, or each column would be put together from its pieces when it is read
+                whole, rows = pa.Table.from_pandas(table, preserve_index=False), max(len(table), 1)
+                feather.write_feather(whole, file, "uncompressed", chunksize=rows)
+            continue
+        for column, dtype in columns.items():
+            numbers = table[column].to_numpy("datetime64[s]").view(np.int64) if dtype == TIME else table[column]
+            _save(place, f"{name}-{column}.npy", np.asarray(numbers))
     account = {field.name: getattr(records.log, field.name) for field in fields(IngestLog) if field.name[0] != "_"}
     findings = [[*key, *value] for key, value in records.log._findings.items()]
     place.write("log.json", orjson.dumps({**account, "findings": findings}))
 
 
 def load_records(place: Place) -> Records:
-    tables = {name: _table(place, f"{name}.arrow", columns) for name, columns in SCHEMA.items()}
+    tables = {name: _table(place, name, columns) for name, columns in SCHEMA.items()}
     told = orjson.loads(place.read("log.json"))
     found = told.pop("findings")
     log = IngestLog(**told)
@@ -52,18 +63,19 @@ def load_records(place: Place) -> Records:
 
 
 def _table(place: Place, name: str, columns: Mapping[str, str]) -> pd.DataFrame:
-    if place.seal is None:
-        table = feather.read_table(place.path / name, memory_map=True)
-    else:
-        table = feather.read_table(pa.BufferReader(place.read(name)))
-    frame = {}
-    for column, dtype in columns.items():
-        whole = table.column(column)
-        if dtype in ("str", "bool"):
-            frame[column] = whole.to_pandas().astype(dtype)
-        else:  # the file's own pages, which the system may drop and read again
-            frame[column] = whole.to_pandas(zero_copy_only=False).astype(dtype)
-    return pd.DataFrame(frame)
+    if name in WITH_WORDS:
+        if place.seal is None:
+            with (place.path / f"{name}.arrow").open("r+b") as file:
+                stored = pa.py_buffer(mapped(file))
+        else:
+            stored = pa.py_buffer(place.read(f"{name}.arrow"))
+        return feather.read_table(pa.BufferReader(stored)).to_pandas().astype(columns)
+    return pd.DataFrame({column: _column(place, name, column, dtype) for column, dtype in columns.items()}, copy=False)
+
+
+def _column(place: Place, table: str, name: str, dtype: str) -> pd.Series:
+    numbers = _load(place, f"{table}-{name}.npy")
+    return pd.Series(pd.array(numbers, dtype=TIME, copy=False) if dtype == TIME else numbers, copy=False)
 
 
 def save_matrix(matrix: PatientMatrix, place: Place) -> None:
@@ -100,13 +112,25 @@ def load_snapshot(version: str, place: Place) -> Snapshot:
 
 
 def _save(place: Place, name: str, array: np.ndarray) -> None:
+    """As `np.save`, a part at a time: an array that lies in a file does not come into memory whole."""
+    array = np.ascontiguousarray(array)
     with place.writing(name) as file:
-        np.save(file, array, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        for at in range(0, len(array), CHUNK):
+            file.write(array[at : at + CHUNK].data.cast("B"))
+            if len(array) > CHUNK:
+                let_go()
 
 
 def _load(place: Place, name: str) -> np.ndarray:
-    with place.reading(name) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+    if place.seal is not None:
+        with place.reading(name) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    with (place.path / name).open("r+b") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        at = file.tell()
+        return np.ndarray(shape, dtype, buffer=mapped(file), offset=at)
 
 
 def _save_csr(place: Place, name: str, rows: sparse.csr_matrix) -> None:
@@ -117,8 +141,7 @@ def _save_csr(place: Place, name: str, rows: sparse.csr_matrix) -> None:
 
 def _load_csr(place: Place, name: str) -> sparse.csr_matrix:
     data, indices, indptr = (_load(place, f"{name}-{part}.npy") for part in ("data", "indices", "indptr"))
-    shape: Any = tuple(orjson.loads(place.read(f"{name}.json")))
-    return sparse.csr_matrix((data, indices, indptr), shape=shape)
+    return as_rows(data, indices, indptr, orjson.loads(place.read(f"{name}.json"))[1])
 
 
 def _save_ids(place: Place, ids: np.ndarray) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recommender.errors import EngineError
+from recommender.memory import in_bytes
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Settings:
     interaction_cost: by how much a warning moves a suggestion down; 0: not at all (docs/evaluation.md).
     formulary: a CSV of the site's formulary (docs/pharmacists.md); none if empty.
     formulary_first: whether suggestions that are not on the formulary stand below those that are.
-    read_memory: MiB that the rows of an export in work may take while it is read (on top come libraries, and people,
-    stays and concepts, which are held whole: docs/data-engineers.md).
+    memory: bytes that reading an export and a night may have resident; what cannot keep to it says so before it begins.
+    0: no limit but what this machine has (docs/data-engineers.md, "Memory").
     review_conditions: whether the page shows conditions to review (docs/risk.md); off unless asked for.
     auth: "on", or "off": the open demonstration, on loopback only; empty: on once there is a file of keys.
     audit: "on" or "off"; empty: as `auth`. keys, trust, secret: files (docs/security.md); in `workdir` if empty.
@@ -44,7 +45,7 @@ class Settings:
     redis_url: str = ""
     key_prefix: str = "rxrec"
     keep_versions: int = 2
-    read_memory: int = 512
+    memory: int = 0
     answer_memory: int = 32
     rules: str = ""
     vocabulary: str = ""
@@ -72,16 +73,21 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Read RXREC_WORKDIR, REDIS_URL, RXREC_KEY_PREFIX, RXREC_KEEP_VERSIONS, RXREC_READ_MEMORY, RXREC_ANSWER_MEMORY,
-        RXREC_RULES, RXREC_VOCABULARY, RXREC_INTERACTION_COST, RXREC_FORMULARY, RXREC_FORMULARY_FIRST and
-        RXREC_REVIEW_CONDITIONS ("yes" or "no"), and of who may (docs/security.md) RXREC_AUTH, RXREC_AUDIT, RXREC_KEYS,
-        RXREC_TRUST, RXREC_SECRET, RXREC_BASE_URL, RXREC_RATE_LIMIT, RXREC_IDLE_MINUTES, RXREC_PROXIES,
-        RXREC_ENCRYPT_FILES and RXREC_CLIENT_SECONDS, and of readings that stream in RXREC_WEBHOOK and
+        """Read RXREC_WORKDIR, REDIS_URL, RXREC_KEY_PREFIX, RXREC_KEEP_VERSIONS, RXREC_MEMORY ("3GiB"),
+        RXREC_ANSWER_MEMORY, RXREC_RULES, RXREC_VOCABULARY, RXREC_INTERACTION_COST, RXREC_FORMULARY,
+        RXREC_FORMULARY_FIRST and RXREC_REVIEW_CONDITIONS ("yes" or "no"), and of who may (docs/security.md) RXREC_AUTH,
+        RXREC_AUDIT, RXREC_KEYS, RXREC_TRUST, RXREC_SECRET, RXREC_BASE_URL, RXREC_RATE_LIMIT, RXREC_IDLE_MINUTES,
+        RXREC_PROXIES, RXREC_ENCRYPT_FILES and RXREC_CLIENT_SECONDS, and of readings that stream in RXREC_WEBHOOK and
         RXREC_QUIET_MINUTES.
 
         Raises EngineError on a bad value.
         """
         env = os.environ if environ is None else environ
+
+        if "RXREC_READ_MEMORY" in env:  # it bounded the rows in work alone: to ignore it would break a promise
+            raise EngineError(
+                "RXREC_READ_MEMORY is no more: set RXREC_MEMORY to what the whole night may take, or unset it"
+            )
 
         def positive(name: str, usual: int, least: int = 1) -> int:
             told = env.get(name, str(usual))
@@ -112,7 +118,7 @@ class Settings:
             redis_url=env.get("REDIS_URL", ""),
             key_prefix=env.get("RXREC_KEY_PREFIX", cls.key_prefix),
             keep_versions=positive("RXREC_KEEP_VERSIONS", cls.keep_versions),
-            read_memory=positive("RXREC_READ_MEMORY", cls.read_memory),
+            memory=in_bytes(env["RXREC_MEMORY"]) if env.get("RXREC_MEMORY") else cls.memory,
             answer_memory=positive("RXREC_ANSWER_MEMORY", cls.answer_memory, least=0),
             rules=env.get("RXREC_RULES", ""),
             vocabulary=env.get("RXREC_VOCABULARY", ""),

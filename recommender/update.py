@@ -16,10 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recommender.blocks import Blocks
+from recommender.examples import Rows, seen_by
 from recommender.features import rows_over
 from recommender.gate import inputs_of
 from recommender.matrix import PatientMatrix
 from recommender.packing import CRC_TABLE, Words
+from recommender.part_lists import ChartsRead
 from recommender.pipeline import counts, screened
 from recommender.pseudonyms import encoded
 from recommender.publication import Onto
@@ -69,16 +72,23 @@ def _days(as_of: str, records: Records) -> int:
 
 
 def make_update(
-    records: Records, served: Release, version: str, provenance: Mapping[str, Any], screen: Screen, store: Store
+    records: Records,
+    served: Release,
+    version: str,
+    provenance: Mapping[str, Any],
+    screen: Screen,
+    store: Store,
+    blocks: Blocks = Blocks(),  # noqa: B008  (frozen)
 ) -> Update:
     """What of the patients of `served` has changed in `records`, against the version that it leans on or else itself.
 
-    `provenance` joins the manifest, and stands for what is there. Raises what the store raises.
+    `provenance` joins the manifest, and stands for what is there. `blocks`: how many patients are read at a time.
+    Raises what the store raises.
     """
-    matrix, unknown = rows_over(served.index, records)
-    charts = _charts(records, served.known, screen)
+    matrix, charts, unknown = _today(records, served, screen, blocks)
     days = _days(_base_as_of(served), records)
     changed, onto = _differing(store, served.base, matrix, charts, days)
+    blocks.between()
     theirs, of_theirs = matrix.take(changed), charts.take(changed)
     top = top_n(served.model, theirs, DEPTH + SPARE, of=THERAPIES, per_kind=PER_KIND)
     top, found = screened(screen, of_theirs, served.index, top)
@@ -88,7 +98,7 @@ def make_update(
         **provenance,
         "as_of": records.as_of.isoformat(),
         "counts": counts(records) | counted,
-        "inputs": inputs_of(records),
+        "inputs": inputs_of(records, blocks),
         "update": {
             "base": served.base,
             "base_as_of": _base_as_of(served),
@@ -104,16 +114,40 @@ def make_update(
     return Update(Snapshot(release, theirs.patient_ids, top, theirs.rows, of_theirs), onto)
 
 
+def _today(records: Records, served: Release, screen: Screen, blocks: Blocks) -> tuple[PatientMatrix, Charts, int]:
+    """Everybody's rows over the columns of `served`, and charts over its concepts and those that it lacks behind them;
+    and how many treatments, conditions and allergies are told that have no column there."""
+    seen, rows, read = seen_by(records, blocks), Rows(blocks), ChartsRead(records, screen, blocks)
+    unknown: set[tuple[str, str]] = set()
+    for _, part in blocks.of(records):
+        brought, lacking = rows_over(served.index, part, seen)
+        rows.append(brought.rows)
+        unknown |= lacking
+        read.of(part)
+    ids = records.patients["patient_id"].to_numpy(dtype=object)
+    matrix = PatientMatrix(rows.whole(), served.index, ids)
+    return matrix, _over(served.known, read.whole(), blocks), len(unknown)
+
+
 def _charts(records: Records, known: Known, screen: Screen) -> Charts:
     """Today's charts over the concepts of `known`, and those that it lacks behind them."""
-    charts = read_charts(records, screen.observed)
+    return _over(known, read_charts(records, screen.observed), Blocks())
+
+
+def _over(known: Known, charts: Charts, blocks: Blocks) -> Charts:
+    """The charts, in the same place, over the concepts of `known` and behind them those that it lacks."""
     new = [concept for concept in charts.known.concepts if (concept.kind, concept.code) not in known.place]
     both = Known((*known.concepts, *new), charts.known.untold, known.local)
     at = np.array([both.place[concept.kind, concept.code] for concept in charts.known.concepts], dtype=np.int32)
-    concept = at[charts.concept]
-    row = np.repeat(np.arange(len(charts)), np.diff(charts.indptr))
-    order = np.argsort(row * np.int64(max(len(both.concepts), 1)) + concept, kind="stable")
-    return replace(charts, known=both, concept=concept[order], days=charts.days[order], value=charts.value[order])
+    for first, end in blocks.spans(len(charts)):
+        part = slice(charts.indptr[first], charts.indptr[end])
+        concept = at[charts.concept[part]]
+        row = np.repeat(np.arange(end - first), np.diff(charts.indptr[first : end + 1]))
+        order = np.argsort(row * np.int64(max(len(both.concepts), 1)) + concept, kind="stable")
+        charts.concept[part], charts.days[part], charts.value[part] = (
+            concept[order], charts.days[part][order], charts.value[part][order]
+        )  # fmt: skip
+    return replace(charts, known=both)
 
 
 def _differing(store: Store, base: str, matrix: PatientMatrix, charts: Charts, days: int) -> tuple[np.ndarray, Onto]:

@@ -16,9 +16,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from recommender.blocks import CHUNK, Blocks
+from recommender.examples import matrix_of_visits, visited
 from recommender.features import build_matrix
 from recommender.matrix import PatientMatrix
-from recommender.moments import Moments, moments_of_visits, now, usual_hours, visits
+from recommender.moments import RESOURCE, Moments, now
 from recommender.records import THERAPIES, Records
 
 PROTOCOLS = ("started", "next-visit", "hidden-half")
@@ -57,16 +59,26 @@ class Trial:
 
 def usual_protocol(records: Records) -> str:
     """What can be asked of these records that comes nearest to a list's use."""
-    return "hidden-half" if visits(records).empty else "started"
+    visit = records.concepts["kind"].to_numpy() == RESOURCE
+    concept_ix = records.treatments["concept_ix"].to_numpy()
+    known = any(visit[concept_ix[at : at + CHUNK]].any() for at in range(0, len(concept_ix), CHUNK))
+    return "started" if known else "hidden-half"
 
 
-def make_trial(records: Records, protocol: str, kinds: Collection[str] = THERAPIES, *, seed: int = 0) -> Trial:
+def make_trial(
+    records: Records,
+    protocol: str,
+    kinds: Collection[str] = THERAPIES,
+    *,
+    seed: int = 0,
+    blocks: Blocks = Blocks(),  # noqa: B008  (frozen)
+) -> Trial:
     """Raises TrainingError when nothing can be asked of these records."""
     if protocol == "hidden-half":
         return _hidden_half(records, kinds, seed)
-    after_hours = usual_hours(records) if protocol == "started" else 0.0
-    moments = moments_of_visits(records, after_hours)
-    matrix = build_matrix(records, min_target_patients=1, kinds=kinds, moments=moments)
+    told = visited(records, blocks)
+    after_hours = told.stays.usual_hours if protocol == "started" else 0.0
+    matrix, moments = matrix_of_visits(records, told, after_hours, kinds, blocks, min_target_patients=1)
     return visits_trial(protocol, kinds, after_hours, matrix, moments, _sites(records, moments))
 
 

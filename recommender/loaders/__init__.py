@@ -22,11 +22,14 @@ from recommender.loaders.database import connected, is_url
 from recommender.loaders.measurements import standardise
 from recommender.loaders.naming import identified, name_drugs
 from recommender.loaders.shelf import Shelf
-from recommender.loaders.tabular import PIECE_ROWS, Export, Progress
+from recommender.loaders.tabular import PIECE_ROWS, Export, Progress, rows_in_work
+from recommender.memory import LEAST_READING, MIB, READING, Memory
 from recommender.records import THERAPIES, RawEvents, RawPatients, Records
 from recommender.sealing import Seal
 from recommender.vocabulary import DrugVocabulary
 
+PARSING, COPIES = 320 * MIB, 5  # what parsing takes beside the rows in work, and how often these are there at a time
+PERSON_BYTES = 512  # that a person takes while events are read, beside what the table of people takes
 Loader = Callable[[Export], tuple[RawPatients, Iterable[RawEvents]]]
 SOURCES: dict[str, Loader] = {
     "csv": csv_files.load,
@@ -49,6 +52,7 @@ def load(
     cache: Path | None = None,
     seal: Seal | None = None,
     rows: int = PIECE_ROWS,
+    memory: Memory | None = None,
 ) -> Records:
     """Read the export in `path`: a folder, a zip of one, or the URL of a database.
 
@@ -57,20 +61,27 @@ def load(
     until the file changes, and where events lie while they are worked on; without it they lie in memory. `seal`: it
     encrypts what is kept, and events lie in memory, as a file that is mapped cannot be encrypted. `rows`: of a large
     table, so many rows are worked on at a time. A large FHIR export starts processes, so a script that calls this
-    needs `if __name__ == "__main__"`. Raises InputError when the export cannot be used; what
+    needs `if __name__ == "__main__"`. Raises InputError when the export cannot be used,
+    and NotEnoughMemory before any event is read where its people do not leave room for them; what
     becomes of each row of a usable one stands in `Records.log`.
     """
     if source not in SOURCES:
         raise InputError(f"no such source: the known ones are {', '.join(sorted(SOURCES))}")
     if columns is not None and source != "csv":
         raise InputError(f"a column map is for plain files (source csv), not for {source}", file=str(columns))
+    if memory is not None:
+        memory.needs("reading an export", PARSING + LEAST_READING)
+        rows = rows_in_work(memory.in_work(LEAST_READING, READING, PARSING, COPIES))
     log = IngestLog()
     specs = {} if columns is None else read_map(columns)
     shelf = None if cache is None else Shelf(cache / _folder_of(source, path), seal)
     with _opened(path, log, progress, vocabulary) as opened:
         export = replace(opened, specs=specs, shelf=shelf, rows=rows)
         people, events = SOURCES[source](export)
-        assembly = Assembly(people, log, None if seal else cache, rows)
+        if memory is not None:
+            of = len(people.frame)
+            memory.needs(f"reading an export of {of:,} people", PARSING + LEAST_READING + of * PERSON_BYTES)
+        assembly = Assembly(people, log, None if seal else cache, rows, between=_between(memory, seal))
         for raw in events:
             assembly.add(standardised(raw, vocabulary, log))
     if shelf is not None:
@@ -81,6 +92,15 @@ def load(
             f"no usable treatment, so there is nothing to learn from{log.main_reason}", file=str(export.folder)
         )
     return records
+
+
+def _between(memory: Memory | None, seal: Seal | None) -> Callable[[], object]:
+    """What is done after each piece of work: where events may lie in memory only, it is seen whether more fit there."""
+    if memory is None:
+        return lambda: None
+    if seal is None:
+        return memory.keep
+    return lambda: memory.needs("reading into memory, as RXREC_ENCRYPT_FILES asks for,", LEAST_READING)
 
 
 def standardised(raw: RawEvents, vocabulary: DrugVocabulary | None, log: IngestLog) -> RawEvents:

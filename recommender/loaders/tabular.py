@@ -31,9 +31,9 @@ Progress = Callable[[int], None]
 """Told the number of rows newly read."""
 
 
-def rows_in_work(mebibytes: int) -> int:
-    """How many rows may be worked on at a time in so much memory, on top of what is held whole."""
-    return (mebibytes << 20) // BYTES_IN_WORK
+def rows_in_work(size: int) -> int:
+    """How many rows may be worked on at a time in so many bytes, on top of what is held whole."""
+    return max(1, size // BYTES_IN_WORK)
 
 
 def text(*names: str, **options: Any) -> Column:

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 import pandas as pd
 
+from recommender.blocks import CHUNK
 from recommender.matrix import Column
 from recommender.moments import MISSING, Moments, now
 from recommender.records import Records
@@ -191,14 +192,23 @@ def read_charts(
     )
 
 
+def everything(records: Records) -> Told:
+    """As if every concept that charts can tell stood in some, so that charts can be screened before all are read."""
+    n, treatments = len(records.concepts), records.treatments
+    events, locally = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    for at in range(0, len(treatments), CHUNK):
+        concept, local = (treatments[name].to_numpy()[at : at + CHUNK] for name in ("concept_ix", "local"))
+        events += np.bincount(concept, minlength=n)
+        locally += np.bincount(concept[local], minlength=n)
+    untold = frozenset(kind for kind in KINDS if not len(getattr(records, _TABLES[kind])))
+    return Told(records.concepts["kind"].isin(KINDS).to_numpy(), events, locally, untold)
+
+
 def _told(records: Records, concept: np.ndarray) -> Told:
     """`concept` (n,): of every fact of the charts."""
-    n = len(records.concepts)
-    used = np.zeros(n, dtype=bool)
+    used = np.zeros(len(records.concepts), dtype=bool)
     used[concept] = True
-    treatment, local = (records.treatments[name].to_numpy() for name in ("concept_ix", "local"))
-    events, locally = np.bincount(treatment, minlength=n), np.bincount(treatment[local], minlength=n)
-    return Told(used, events, locally, frozenset(kind for kind in KINDS if not len(getattr(records, _TABLES[kind]))))
+    return replace(everything(records), used=used)
 
 
 def _all_facts(records: Records, observed: Collection[str], at: Moments) -> Facts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -24,12 +23,10 @@ import resource, sys
 from pathlib import Path
 from recommender.loaders import load
 from recommender.loaders.tabular import rows_in_work
-from recommender.settings import Settings
-folder, cache, limit = sys.argv[1:]
+folder, cache, rows, limit = sys.argv[1:]
 if int(limit):
     resource.setrlimit(resource.RLIMIT_DATA, (int(limit) << 20, int(limit) << 20))
-rows = rows_in_work(Settings.from_environment().read_memory)
-print(len(load("csv", folder, vocabulary=None, cache=Path(cache), rows=rows).treatments))
+print(len(load("csv", folder, vocabulary=None, cache=Path(cache), rows=rows_in_work(int(rows) << 20)).treatments))
 """
 
 
@@ -49,10 +46,9 @@ def export(folder: Path, rows: int) -> Path:
 
 def read(folder: Path, cache: Path, memory: str, limit: int = 0) -> tuple[int, str, int]:
     """In a process of its own, under a limit in MiB if any -> exit status, what it says, its most private MiB."""
-    command = [sys.executable, "-c", READ, str(folder), str(cache), str(limit)]
-    environment = {**os.environ, "RXREC_READ_MEMORY": memory}
+    command = [sys.executable, "-c", READ, str(folder), str(cache), memory, str(limit)]
     most = 0
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as run:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         while run.poll() is None:
             found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{run.pid}/status").read_text())
             most = max(most, int(found[1]) >> 10 if found else 0)

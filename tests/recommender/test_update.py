@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from recommender.access.secret import SiteSecret
+from recommender.blocks import Blocks
 from recommender.errors import EngineError, UnknownPatient
 from recommender.features import build_matrix, rows_over
 from recommender.matrix import Column
@@ -76,7 +77,7 @@ def published(store: Store, records: Records, screen: Screen, version: str = "v1
 
 
 def updated(store: Store, served: Release, records: Records, screen: Screen, version: str = "v2") -> Update:
-    update = make_update(records, served, version, {}, screen, store)
+    update = make_update(records, served, version, {}, screen, store, Blocks(2))
     store.publish(update.changed, onto=update.onto)
     store.activate(version)
     return update

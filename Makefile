@@ -9,6 +9,7 @@ PYSPARK ?= 4.3.0
 CYCLONEDX ?= 7.5.0
 HADOLINT ?= 2.15.1
 RECTOOLS ?= 0.19.0
+LENSKIT ?= 2025.8.1
 KUBERNETES_VALIDATE ?= 1.37.0
 KUBERNETES ?= 1.29 1.31 1.34
 KERNELS = directed linear patients als popularity
@@ -107,14 +108,15 @@ kernels: install
 	$(RXREC) --quiet nightly --input "$$folder/sample" --gate warn && \
 	$(RXREC) --quiet evaluate --input "$$folder/sample" --folds 2 --report judged $(KERNELS:%=--model %)
 
-# A peer that wants other versions than ours stands in an environment of its own, and never in our lock.
+# Peers that want other versions than ours stand in an environment of their own, and never in our lock. The last LensKit
+# that goes with RecTools' numpy; a later pyarrow wants a later one.
 .venv/.peers: $(READY) Makefile
 	$(PYTHON) -m venv .venv/peers
-	.venv/peers/bin/pip install -q --disable-pip-version-check 'rectools==$(RECTOOLS)'
+	.venv/peers/bin/pip install -q --disable-pip-version-check 'rectools==$(RECTOOLS)' 'lenskit==$(LENSKIT)' 'pyarrow==20.*'
 	@touch $@
 
 bench: install .venv/.peers
-	.venv/bin/python benchmarks/run.py
+	.venv/bin/python -m benchmarks.run
 	.venv/bin/python benchmarks/loaders.py
 	.venv/bin/python benchmarks/security.py
 	.venv/bin/python benchmarks/serving.py

@@ -30,10 +30,11 @@ from jobs.stages import Events, Form, Kept, Run, Telling, fingerprint, sha256_of
 from jobs.updating import load_update, save_update
 from recommender.access import seal_of
 from recommender.errors import EngineError, ReportsFailed
-from recommender.features import PatientMatrix, build_matrix
+from recommender.features import build_matrix
 from recommender.feedback import HOW, OFF
 from recommender.forgotten import Forgotten
 from recommender.gate import Verdict, compared, coverage_of, inputs_of
+from recommender.matrix import PatientMatrix
 from recommender.models import SERVABLE
 from recommender.pipeline import make_snapshot
 from recommender.publication import Onto

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from recommender.balance import balanced
-from recommender.features import ColumnIndex, PatientMatrix, build_matrix
+from recommender.features import build_matrix
 from recommender.feedback import FeedbackUse, learned
+from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.models.base import Model
 from recommender.moments import Moments, moments_of_visits, now, usual_hours
 from recommender.ranking import DEPTH, PER_KIND, SPARE, TopN, top_n, within_depth

@@ -19,8 +19,8 @@ import pyarrow as pa
 from pyarrow import feather
 from scipy import sparse
 
-from recommender.features import ColumnIndex, PatientMatrix
 from recommender.ingest_log import IngestLog
+from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.packing import Words
 from recommender.ranking import TopN
 from recommender.records import SCHEMA, Records

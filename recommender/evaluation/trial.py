@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from recommender.features import PatientMatrix, build_matrix
+from recommender.features import build_matrix
+from recommender.matrix import PatientMatrix
 from recommender.moments import Moments, moments_of_visits, now, usual_hours, visits
 from recommender.records import THERAPIES, Records
 

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import pandas as pd
 
-from recommender.features import Column
+from recommender.matrix import Column
 from recommender.moments import MISSING, Moments, now
 from recommender.records import Records
 

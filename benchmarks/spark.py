@@ -36,6 +36,7 @@ SIZES = (20_000, 100_000)
 WARM = 200  # patients of a night before all others, after which everything is compiled
 WORKERS = 2
 MOST_COMPARED = 200_000  # patients; of more, the entries of every tenth are compared
+CANNOT = "cannot be compared"
 STAGES = ("read", "matrix", "evaluate", "fit and score", "publish", ELSE)
 GROUPS = ("driver", "executors' Java", "executors' Python", "master and workers", "Redis")
 RESULTS = Path(__file__).parent / "results" / "spark.md"
@@ -103,7 +104,7 @@ class Bench:
         try:
             lists = _lists(settings)
         except Exception as error:  # the night was measured all the same
-            lists = f"cannot be compared: {error}"
+            lists = f"{CANNOT}: {error}"
         return Night(seconds, whole, watch, taken / 2**20, lists)
 
 
@@ -219,8 +220,9 @@ def table(patients: int, load: float, here: Night, there: Night) -> list[str]:
     lines.append(f"| disk, at most, MiB | {here.watch.disk:,.0f} | {there.watch.disk:,.0f} |")
     lines.append(f"| the version in Redis, MiB | {here.redis_mib:,.0f} | {there.redis_mib:,.0f} |")
     if not (here.failed or there.failed):
-        same = "the same" if here.lists == there.lists else "NOT THE SAME"
-        lines.append(f"| entries as they are served | {here.lists} | {same} |")
+        same = here.lists == there.lists and not here.lists.startswith(CANNOT)
+        told = "the same" if same else f"NOT THE SAME: {there.lists}"
+        lines.append(f"| entries as they are served | {here.lists} | {told} |")
     return [*lines, ""]
 
 

@@ -138,8 +138,9 @@ class Growing:
         self._scratch, self._file = scratch, None if scratch is None else _unnamed(scratch)
 
     def __del__(self) -> None:  # of a night that failed
-        if getattr(self, "_file", None) is not None:
-            self._file.close()
+        file: IO[bytes] | None = getattr(self, "_file", None)
+        if file is not None:
+            file.close()
 
     def append(self, piece: np.ndarray) -> None:
         piece = np.ascontiguousarray(piece, dtype=self._dtype)

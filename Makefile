@@ -9,6 +9,7 @@ PYSPARK ?= 4.3.0
 CYCLONEDX ?= 7.5.0
 HADOLINT ?= 2.15.1
 RECTOOLS ?= 0.19.0
+LENSKIT ?= 2025.8.1
 KUBERNETES_VALIDATE ?= 1.37.0
 KUBERNETES ?= 1.29 1.31 1.34
 KERNELS = directed linear patients als popularity
@@ -18,7 +19,7 @@ APT = sh -c 'test "$$(id -u)" = 0 || { echo "Please install as root: apt-get ins
 	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$$@" >/dev/null' apt
 
 .PHONY: run install test test-slow lint lint-deploy kernels bench bench-loaders bench-nightly bench-quality bench-risk \
-	bench-readings bench-safety lock audit clean
+	bench-readings bench-safety bench-spark lock audit clean
 
 run: install
 	$(RXREC) sample --patients $(PATIENTS) --out sample
@@ -107,14 +108,15 @@ kernels: install
 	$(RXREC) --quiet nightly --input "$$folder/sample" --gate warn && \
 	$(RXREC) --quiet evaluate --input "$$folder/sample" --folds 2 --report judged $(KERNELS:%=--model %)
 
-# A peer that wants other versions than ours stands in an environment of its own, and never in our lock.
+# Peers that want other versions than ours stand in an environment of their own, and never in our lock. The last LensKit
+# that goes with RecTools' numpy; a later pyarrow wants a later one.
 .venv/.peers: $(READY) Makefile
 	$(PYTHON) -m venv .venv/peers
-	.venv/peers/bin/pip install -q --disable-pip-version-check 'rectools==$(RECTOOLS)'
+	.venv/peers/bin/pip install -q --disable-pip-version-check 'rectools==$(RECTOOLS)' 'lenskit==$(LENSKIT)' 'pyarrow==20.*'
 	@touch $@
 
 bench: install .venv/.peers
-	.venv/bin/python benchmarks/run.py
+	.venv/bin/python -m benchmarks.run
 	.venv/bin/python benchmarks/loaders.py
 	.venv/bin/python benchmarks/security.py
 	.venv/bin/python benchmarks/serving.py
@@ -126,6 +128,12 @@ bench-loaders: install
 # NIGHTS: patients; the table is benchmarks/results/nightly.md
 bench-nightly: install
 	.venv/bin/python benchmarks/nightly.py --patients $(NIGHTS) --save
+
+# SIZES: patients, of which a million need some 25 minutes; the tables are benchmarks/results/spark.md
+bench-spark: SIZES = 20000 100000
+bench-spark: install .venv/.spark
+	@command -v redis-server >/dev/null || $(APT) redis-server
+	.venv/bin/python -m benchmarks.spark --patients $(SIZES) --save
 
 # BY=hospital: judged by hospitals that were not learned from
 bench-quality: install

@@ -48,6 +48,10 @@ class App(Flask):
 
     json_provider_class = OrjsonProvider
 
+    def ensure_sync(self, func: Any) -> Any:
+        """No view or hook of ours is asynchronous: Flask looks at each of them anew for every request."""
+        return func
+
     def log_exception(self, exc_info: Any) -> None:
         log_failure(exc_info[1])
 

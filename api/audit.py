@@ -6,7 +6,7 @@ of the caller's (`is_theirs`). Where the log cannot be written, the answer is no
 
 from __future__ import annotations
 
-from flask import Flask, Response, current_app, g, has_request_context, request
+from flask import Flask, Request, Response, current_app, g, has_request_context, request
 
 from api import frame
 from api.auth.bearer import PROGRAM_PATHS
@@ -59,7 +59,8 @@ def _noted() -> dict[str, str]:
 
 def _written(response: Response) -> Response:
     """The answer, once it is written down whose data it holds; else the problem in its place."""
-    rule = RULES.get(request.endpoint or "", NO_RULE)
+    asked: Request = request._get_current_object()  # type: ignore[attr-defined]  # each use of the proxy looks it up
+    rule = RULES.get(asked.endpoint or "", NO_RULE)
     noted = dict(_noted())
     if rule.chart and not noted and caller().role in rule.roles:
         noted[""] = GIVEN  # a chart that came in the request
@@ -67,17 +68,19 @@ def _written(response: Response) -> Response:
         return response
     try:
         log = current_app.extensions["rxrec_audit"]
-        log.append([audit_event(_access(patient_id, said, rule, response)) for patient_id, said in noted.items()])
+        log.append(
+            [audit_event(_access(asked, patient_id, said, rule, response)) for patient_id, said in noted.items()]
+        )
     except AuditUnavailable as error:
         log_failure(error)
         response.close()
-        if request.path.startswith(PROGRAM_PATHS):
+        if asked.path.startswith(PROGRAM_PATHS):
             return problem_of(error)
         return frame.state(error)
     return response
 
 
-def _access(patient_id: str, said: str, rule: Rule, response: Response) -> Access:
+def _access(asked: Request, patient_id: str, said: str, rule: Rule, response: Response) -> Access:
     who, status = caller(), response.status_code
     outcome = said if said == REFUSED or status < 400 else REFUSED if status in (403, 404) else FAILED
     return Access(
@@ -86,10 +89,10 @@ def _access(patient_id: str, said: str, rule: Rule, response: Response) -> Acces
         who.name,
         who.role,
         who.how,
-        request.remote_addr or "",
-        request.url_rule.rule if request.url_rule else "",
+        asked.remote_addr or "",
+        asked.url_rule.rule if asked.url_rule else "",
         request_id(),
         outcome,
-        rule.done if request.method == "POST" else "read",
+        rule.done if asked.method == "POST" else "read",
         status,
     )

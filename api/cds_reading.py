@@ -18,12 +18,12 @@ from api.reference import reference
 from api.serving import serving
 from recommender.errors import NothingPublished, StoreCorrupt, StoreUnavailable, UnknownPatient
 from recommender.fallback import PUBLISHED, Basis, fallen_back
-from recommender.features import Column
 from recommender.live import chart_of, records_of, row_of
 from recommender.loaders.fhir_bundle import Bundled, failed, read_resources
 from recommender.loaders.fhir_elements import Json, amount, key, obj, objects, text
 from recommender.loaders.fhir_files import resources_of
 from recommender.loaders.fhir_resources import medication_request, medication_statement
+from recommender.matrix import Column
 from recommender.offer import Desk
 from recommender.offered import NotChecked, elapsed_days
 from recommender.orders import Draft

@@ -34,7 +34,10 @@ def packed(body: bytes) -> bytes:
 def _compressed(response: Response) -> Response:
     if not request.path.startswith(PATHS) or response.status_code != 200 or request.method == "HEAD":
         return response
-    response.vary.add("Accept-Encoding")
+    if "Vary" in response.headers:
+        response.vary.add("Accept-Encoding")
+    else:  # the same without taking the header apart and putting it together
+        response.headers["Vary"] = "Accept-Encoding"
     if not is_taken() or "Content-Encoding" in response.headers:
         return response
     if response.is_streamed:

@@ -60,6 +60,12 @@ def observe(app: Flask) -> None:
             logger.propagate = False
     app.before_request(_begin)
     app.after_request(_finish)
+    answered, fixed = app.wsgi_app, list(SECURITY_HEADERS.items())
+
+    def secured(environ: Any, start: Any) -> Any:
+        return answered(environ, lambda status, headers, exc_info=None: start(status, headers + fixed, exc_info))
+
+    app.wsgi_app = secured  # type: ignore[method-assign, assignment]
 
 
 def request_id() -> str:
@@ -100,19 +106,18 @@ def _begin() -> None:
 
 
 def _finish(response: Response) -> Response:
+    asked = request._get_current_object()  # type: ignore[attr-defined]  # each use of the proxy looks it up anew
     response.headers["X-Request-ID"] = request_id()
-    for name, value in SECURITY_HEADERS.items():
-        response.headers[name] = value
-    if request.endpoint != "static":
+    if asked.endpoint != "static":
         # Patient data: no cache, shared or in the browser, may keep it. A program that keeps an answer on purpose can
         # still ask with its ETag whether it has changed.
         response.headers["Cache-Control"] = "private, no-store"
-    if request.blueprint in ("ops", "metrics") and response.status_code < 400:
+    if asked.blueprint in ("ops", "metrics") and response.status_code < 400:
         return response  # a probe asks every few seconds: its successes would bury the rest of the log
     elapsed = time.perf_counter() - g.get("began", time.perf_counter())
     line = {
         "event": "request",
-        "method": request.method if request.method in ("GET", "HEAD", "POST", "OPTIONS") else "other",
+        "method": asked.method if asked.method in ("GET", "HEAD", "POST", "OPTIONS") else "other",
         "route": _route(),
         "status": response.status_code,
         "ms": round(elapsed * 1000, 2),

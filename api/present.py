@@ -13,7 +13,7 @@ from api.dates import age_in_words as age_in_words
 from api.dates import date_in_words as date_in_words
 from api.present_safety import ANY, ItemSafety, item_safety
 from api.words import Words
-from recommender.features import Column
+from recommender.matrix import Column
 from recommender.offered import Item, ReasonPart, plain_name
 from recommender.snapshot import Entry, Release
 

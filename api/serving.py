@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, partial
 
@@ -23,7 +23,7 @@ from recommender.errors import (
     UnknownPatient,
     UnknownVersion,
 )
-from recommender.observations import milliseconds
+from recommender.observations import Observation, milliseconds
 from recommender.offer import Desk
 from recommender.offered import elapsed_days
 from recommender.safety.indications import Indications
@@ -151,24 +151,26 @@ class Serving:
         audit.asked(patient_id)
         looked_for = patient_id if audit.is_theirs(patient_id) else NOBODY
         store, cache = self._opened()
-        held = cache.held()
-        entry = store.current_entry(held.release, looked_for) if held else None
-        if held and entry:
-            return held, self._as_it_is_now(held, [patient_id], [entry])[0]
+        held, readings = cache.held(), self.readings()
+        found = store.current_entry(held.release, looked_for, readings.kept_under(looked_for)) if held else None
+        if held and found:
+            entry, hashes = found
+            return held, _as_it_is_now(held, [entry], [readings.newest_of(patient_id, hashes)])[0]
         desk = cache.current()
         try:
             entry = store.entry(desk.release, looked_for)
         except UnknownVersion:  # retired since the pointer was read: only then look again
             desk = cache.current()
             entry = store.entry(desk.release, looked_for)
-        return desk, self._as_it_is_now(desk, [patient_id], [entry])[0]
+        return desk, _as_it_is_now(desk, [entry], readings.newest([patient_id]))[0]
 
     def patients(self, patient_ids: Sequence[str]) -> tuple[Desk, list[Entry | UnknownPatient | StoreCorrupt]]:
         """The desk and the entry of each patient, all of one version; in place of an entry what is wrong with that one
         alone. Raises what `desk` raises."""
         desk, entries = self.published(patient_ids)
         there = [(place, one) for place, one in enumerate(entries) if isinstance(one, Entry)]
-        now = self._as_it_is_now(desk, [patient_ids[place] for place, _ in there], [one for _, one in there])
+        newest = self.readings().newest([patient_ids[place] for place, _ in there])
+        now = _as_it_is_now(desk, [one for _, one in there], newest)
         for (place, _), entry in zip(there, now, strict=True):
             entries[place] = entry
         return desk, entries
@@ -204,16 +206,6 @@ class Serving:
         held.update(one for one, entry in zip(asked, self.published(asked)[1], strict=True) if isinstance(entry, Entry))
         audit.asked(*patient_ids)
         return [one in held and audit.is_theirs(one) for one in patient_ids]
-
-    def _as_it_is_now(self, desk: Desk, patient_ids: Sequence[str], entries: Sequence[Entry]) -> list[Entry]:
-        """The entries with what was measured since the night, where that is newer."""
-        moment = datetime.now(UTC)
-        now, elapsed = milliseconds(moment), elapsed_days(desk.release, moment)
-        found = []
-        for newest, entry in zip(self.readings().newest(patient_ids), entries, strict=True):
-            newer = current(newest, desk.release, desk.screen, entry, now)
-            found.append(with_observations(entry, newer, desk.release, desk.screen, elapsed, now) if newer else entry)
-        return found
 
     def readings(self) -> Readings:
         """What was measured since the night. Raises StoreUnavailable."""
@@ -254,6 +246,17 @@ class Serving:
                 self._open = (store, DeskCache(store, self._settings, self._formulary))
                 atexit.register(self.close)
             return self._open
+
+
+def _as_it_is_now(desk: Desk, entries: Sequence[Entry], measured: Sequence[Mapping[str, Observation]]) -> list[Entry]:
+    """The entries with what was measured since the night, where that is newer."""
+    moment = datetime.now(UTC)
+    now, elapsed = milliseconds(moment), elapsed_days(desk.release, moment)
+    found = []
+    for newest, entry in zip(measured, entries, strict=True):
+        newer = current(newest, desk.release, desk.screen, entry, now)
+        found.append(with_observations(entry, newer, desk.release, desk.screen, elapsed, now) if newer else entry)
+    return found
 
 
 def serving() -> Serving:

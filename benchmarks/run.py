@@ -7,40 +7,33 @@ benchmarks/results/speed.md.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import shutil
-import statistics
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import redis
 from implicit.als import AlternatingLeastSquares
 from implicit.nearest_neighbours import CosineRecommender
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from recommender.access.secret import SiteSecret
-from recommender.features import Block, Column, ColumnIndex, PatientMatrix
-from recommender.models.linear import LinearModel, gram_matrices
+from benchmarks.matrices import measure_codes, measure_inverse, measure_reading
+from benchmarks.publishing import PUBLISHED, RETIRED, measure_publishing
+from benchmarks.table import ROUNDS, Table, Ways
+from recommender.matrix import Block, Column, ColumnIndex, PatientMatrix
+from recommender.models.gram import gram_matrix
+from recommender.models.linear import LinearModel
 from recommender.models.neighbours import ItemCosineModel
-from recommender.packing import Words
-from recommender.pseudonyms import Pseudonyms
-from recommender.ranking import TopN, top_n
+from recommender.ranking import Ranker, top_n
 from recommender.safety.charts import Charts
-from recommender.settings import Settings
-from recommender.snapshot import Named, Release, Snapshot
-from recommender.store import open_store
+from recommender.snapshot import Release, Snapshot
 
 SIZES, TREATMENTS, CONDITIONS, PER_PATIENT, N = (100_000, 300_000, 1_000_000), 1_500, 499, 15, 20
-ROUNDS, FACTORS, NEIGHBOURS, PENALTY, ONE_BY_ONE = 3, 64, 20, 100.0, 1_000
+FACTORS, NEIGHBOURS, PENALTY, ONE_BY_ONE, LENSKIT = 64, 20, 100.0, 1_000, 1_000
 RESULTS = Path(__file__).parent / "results" / "speed.md"
 PEERS = Path(__file__).parents[1] / ".venv" / "peers" / "bin" / "python"  # made by `make bench`
 
@@ -82,78 +75,6 @@ def usual_top_n(matrix: PatientMatrix, weights: np.ndarray, product: Callable[[s
         np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, 1), axis=1), 1)
 
 
-class Table:
-    """Lines of results, printed as they come and kept for the file."""
-
-    def __init__(self) -> None:
-        self.lines = ["| step | patients | way | s | patients/s | ours is faster by |", "|---|---:|---|---:|---:|---:|"]
-
-    def compare(self, step: str, patients: int, ways: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> None:
-        """Run every way in turn, `rounds` times; the median of each, and its ratio to the first, ours."""
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(rounds):
-            for name, way in ways.items():
-                began = time.perf_counter()
-                told = way()
-                seconds[name].append(told if isinstance(told, float) else time.perf_counter() - began)
-        ours = statistics.median(next(iter(seconds.values())))
-        for name, taken in seconds.items():
-            median = statistics.median(taken)
-            ratio = "" if median == ours else f"{median / ours:.1f}x"
-            line = f"| {step} | {patients:,} | {name} | {median:.2f} | {patients / median:,.0f} | {ratio} |"
-            print(line, flush=True)
-            self.lines.append(line)
-
-
-def publish_ways(snapshot: Snapshot, folder: Path) -> tuple[contextlib.ExitStack, dict[str, Callable[[], object]]]:
-    """Our publication, and the usual ways with the same packed values, into the same embedded server."""
-    stack = contextlib.ExitStack()
-    store = stack.enter_context(open_store(Settings(workdir=folder)))
-    client = stack.enter_context(redis.Redis.from_url(store.url))
-    number = 0
-    # as the store packs them: the usual ways get the same bytes, ready made
-    ids = [patient_id.encode() for patient_id in snapshot.patient_ids]
-    pseudonyms = Pseudonyms(SiteSecret.load(folder / "site.key"))
-    names = pseudonyms.names(ids)
-    packed = snapshot.pack(np.arange(len(ids)), Named(names, pseudonyms.seal(names, Words.of(ids))))
-    values = {name.tobytes(): packed[place] for place, name in enumerate(names)}
-
-    def ours() -> float:
-        nonlocal number
-        number += 1
-        version = f"bench-{number}"
-        began = time.perf_counter()
-        store.publish(replace(snapshot, release=replace(snapshot.release, version=version)))
-        taken = time.perf_counter() - began
-        store.activate(version)  # writes the embedded server's memory to disk, which no other way does
-        return taken
-
-    def pipelined_set() -> float:
-        began, pipe = time.perf_counter(), client.pipeline(transaction=False)
-        for count, (name, value) in enumerate(values.items()):
-            pipe.set(b"plain:" + name, value)
-            if count % 1_000 == 999:
-                pipe.execute()
-        pipe.execute()
-        taken = time.perf_counter() - began
-        client.delete(*(b"plain:" + name for name in values))
-        return taken
-
-    def redis_benchmark() -> float:
-        patients = len(ids)
-        size = int(packed.ptr[-1] // patients)
-        command = ["redis-benchmark", "-s", store.url.removeprefix("unix://"), "-P", "100", "-c", "1", "-t", "set"]
-        words = [*command, "-d", str(size), "-n", str(patients), "-r", str(patients), "--csv"]
-        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-        client.eval("for _, k in ipairs(redis.call('keys', 'key:*')) do redis.call('unlink', k) end", 0)
-        return patients / float(said.splitlines()[-1].split(",")[1].strip('"'))
-
-    ways = {"ours: packed, checked, sent, read back": ours, "redis-py pipelined SET, nothing verified": pipelined_set}
-    if shutil.which("redis-benchmark"):
-        ways["redis-benchmark -P 100 SET of as many bytes, nothing packed"] = redis_benchmark
-    return stack, ways
-
-
 def als_of(matrix: PatientMatrix) -> tuple[AlternatingLeastSquares, sparse.csr_matrix]:
     """implicit's ALS, which learned from the treatments, and those: as many threads as ours, BLAS with one."""
     items = sparse.csr_matrix(matrix.rows[:, :TREATMENTS])
@@ -190,16 +111,20 @@ def usual_ease(matrix: PatientMatrix) -> np.ndarray:
     return weights
 
 
-class RecTools:
-    """RecTools' EASE in its own environment, on the same rows; what one run tells of both steps is kept for both."""
+def dense_product(matrix: PatientMatrix, weights: np.ndarray) -> None:
+    for start in range(0, matrix.n_patients, 1_024):
+        _ = matrix.rows[start : start + 1_024].toarray() @ weights
 
-    def __init__(self, matrix: PatientMatrix) -> None:
-        self.matrix = matrix
+
+class Peer:
+    """The EASE of RecTools or LensKit, in an environment of its own, on the same rows: lists of the first `patients`.
+    What one run tells of both steps is kept for both. scores (n_columns,): what patient 0's are to be."""
+
+    def __init__(self, name: str, matrix: PatientMatrix, patients: int, scores: np.ndarray) -> None:
+        self.name, self.matrix, self.patients = name, matrix, patients
         self.untold: dict[str, list[float]] = {"fit": [], "lists": []}
-        # its 0.19.0 multiplies with the weights turned: what a column is foreseen by, not what it foresees
-        scores = usual_ease(matrix)[:TREATMENTS] @ matrix.rows[0].toarray()[0]
-        taken = matrix.index.target_of_column[matrix.rows[0].indices]
-        scores[taken[taken >= 0]] = -np.inf
+        scores = scores.copy()
+        scores[matrix.rows[0].indices] = -np.inf
         self.expected = np.sort(scores)[: -N - 1 : -1]
 
     def seconds(self, step: str) -> float:
@@ -212,12 +137,19 @@ class RecTools:
     def _run(self) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             rows, file = self.matrix.rows, Path(folder) / "rows.npz"
-            about = {"treatments": TREATMENTS, "n": N, "penalty": PENALTY}
+            about = {"treatments": TREATMENTS, "n": N, "penalty": PENALTY, "patients": self.patients}
             np.savez(file, indptr=rows.indptr, indices=rows.indices, data=rows.data, **about)
-            command = [PEERS, Path(__file__).with_name("peers.py"), file]
+            command = [PEERS, Path(__file__).with_name("peers.py"), self.name, file]
             told: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
         assert np.allclose(told["scores"], self.expected, atol=1e-3)  # a look that it did what is timed
         return told
+
+
+def peers_of(matrix: PatientMatrix) -> tuple[Peer, Peer]:
+    weights, row = usual_ease(matrix), matrix.rows[0].toarray()[0]
+    # RecTools 0.19.0 multiplies with the weights turned: what a column is foreseen by, not what it foresees
+    turned = np.where(matrix.index.target_of_column >= 0, weights @ row, -np.inf)
+    return Peer("rectools", matrix, matrix.n_patients, turned), Peer("lenskit", matrix, LENSKIT, row @ weights)
 
 
 def implicit_cosine(items: sparse.csr_matrix) -> CosineRecommender:
@@ -229,72 +161,79 @@ def implicit_cosine(items: sparse.csr_matrix) -> CosineRecommender:
 def measure_fits(table: Table, matrix: PatientMatrix, peers: bool) -> None:
     """Ours beside the same algebra done the usual way, after a look that both find the same."""
     cosine = ItemCosineModel(n_neighbors=NEIGHBOURS, shrink=0.0, context=False, prior=0.0)
-    fit: dict[str, Callable[[], object]] = {"ours": lambda: EASE.fit(matrix)}
-    neighbours: dict[str, Callable[[], object]] = {"ours": lambda: cosine.fit(matrix)}
+    fit: Ways = {"ours": lambda: EASE.fit(matrix)}
+    neighbours: Ways = {"ours": lambda: cosine.fit(matrix)}
+    cosine.fit(matrix.take(np.arange(10)))
     if peers:
         items = sparse.csr_matrix(matrix.rows[:, :TREATMENTS])
-        assert np.allclose(EASE.fit(matrix).weights, usual_ease(matrix)[:, :TREATMENTS], atol=1e-5)
+        fitted = EASE.fit(matrix)
+        assert np.allclose(fitted.weights, usual_ease(matrix)[:, :TREATMENTS], atol=1e-5)
         mine, theirs = cosine.fit(matrix).weights[:TREATMENTS], implicit_cosine(items).similarity.toarray()
         np.fill_diagonal(theirs, 0.0)  # which rows are ours is which columns are theirs; equal ones may be others
         best = [np.sort(found, axis=axis).take(range(-NEIGHBOURS, 0), axis) for found, axis in ((mine, 0), (theirs, 1))]
         assert np.allclose(best[0].T, best[1], atol=1e-5)
         fit["EASE by scipy X.T @ X and numpy inv: the same weights"] = lambda: usual_ease(matrix)
-        if PEERS.exists():
-            fitted = EASE.fit(matrix)
-            rectools = RecTools(matrix)
-            fit["RecTools EASE: the same weights"] = lambda: rectools.seconds("fit")
         neighbours["implicit CosineRecommender: the same neighbours"] = lambda: implicit_cosine(items)
-    else:
-        cosine.fit(matrix.take(np.arange(10)))
-    table.compare("fit, whole", matrix.n_patients, fit)
     if peers and PEERS.exists():
-        lists = {
-            "ours": lambda: top_n(fitted, matrix, N),
-            "RecTools EASE, recommend": lambda: rectools.seconds("lists"),
-        }
-        table.compare(f"EASE: scores, top {N}", matrix.n_patients, lists)
-    table.compare(f"item cosine, {NEIGHBOURS} neighbours", matrix.n_patients, neighbours)
+        rectools, lenskit = peers_of(matrix)
+        fit["RecTools EASE: the same weights"] = lambda: rectools.seconds("fit")
+        fit["LensKit EASE: the same weights, float32"] = lambda: lenskit.seconds("fit")
+    table.compare("fit, whole", matrix.n_patients, fit, reach={"RecTools": 4, "LensKit": 1.5})
+    if peers and PEERS.exists():
+        for name, peer, least in (("RecTools", rectools, {"RecTools": 20}), ("LensKit, one process", lenskit, None)):
+            some = matrix.take(np.arange(peer.patients))
+            lists: Ways = {"ours": lambda some=some: top_n(fitted, some, N)}
+            lists[f"{name}, recommend"] = lambda peer=peer: peer.seconds("lists")
+            table.compare(f"EASE: scores, top {N}", peer.patients, lists, reach=least)
+    table.compare(f"item cosine, {NEIGHBOURS} neighbours", matrix.n_patients, neighbours, reach={"implicit": 6})
 
 
-def measure(table: Table, patients: int, peers: bool) -> None:
+def measure(table: Table, patients: int, peers: bool) -> tuple[list[str], list[str]]:
+    """Lines of `table`; of publishing, those that come back."""
     matrix = synthetic_matrix(np.random.default_rng(0), patients)
     fitted = LinearModel().fit(matrix)
     weights = fitted.state()["weights"]
     top_n(fitted, matrix.take(np.arange(10)), N)  # compiled before it is timed
 
-    def only(ways: dict[str, Callable[[], object]]) -> dict[str, Callable[[], object]]:
+    def only(ways: Ways) -> Ways:
         return ways if peers else dict(list(ways.items())[:1])
 
-    gram = lambda: gram_matrices(matrix.rows, matrix.index.target_of_column, TREATMENTS)  # noqa: E731
+    gram = lambda: gram_matrix(matrix.rows)  # noqa: E731
     product = lambda: (matrix.rows.T @ matrix.rows).toarray()  # noqa: E731
-    table.compare("Gram matrix", patients, only({"ours: pairs within each row": gram, "scipy X.T @ X": product}))
+    gram()  # compiled before it is timed
+    both = only({"ours: pairs within each row": gram, "scipy X.T @ X": product})
+    table.compare("Gram matrix", patients, both, reach={"scipy": 8})
     measure_fits(table, matrix, peers)
-    ways: dict[str, Callable[[], object]] = {"ours": lambda: top_n(fitted, matrix, N)}
+    ways: Ways = {"ours": lambda: top_n(fitted, matrix, N)}
     if peers:
         als, items = als_of(matrix)
         ways["implicit ALS, 64 factors, recommend"] = lambda: als_for_all(als, items)
         ways["scipy csr @ dense, argpartition"] = lambda: usual_top_n(matrix, weights, lambda rows: rows @ weights)
-        ways["numpy dense product, argpartition"] = lambda: usual_top_n(
-            matrix, weights, lambda rows: rows.toarray() @ weights
-        )
-    table.compare(f"score, exact top {N}", patients, ways)
+        ways["numpy dense product alone, nothing ranked"] = lambda: dense_product(matrix, weights)
+    reach = {"implicit": 6, "numpy dense": 15}
+    table.compare(f"score, exact top {N}", patients, ways, reach=reach)
     table.compare("score, exact top 80", patients, {"ours": lambda: top_n(fitted, matrix, 80)})
     if peers:  # what a request costs, whatever the number of patients
-        ones = [matrix.take(np.array([ix])) for ix in range(ONE_BY_ONE)]
+        ranker, ones = Ranker(fitted, matrix.index, N), [matrix.rows[ix] for ix in range(ONE_BY_ONE)]
         rows = [items[ix] for ix in range(ONE_BY_ONE)]
-        live: dict[str, Callable[[], object]] = {"ours": lambda: [top_n(fitted, one, N) for one in ones]}
+        ranker.one(ones[0].indices, ones[0].data)
+        live: Ways = {"ours": lambda: [ranker.one(one.indices, one.data) for one in ones]}
         live["implicit ALS, 64 factors, recalculate_user"] = lambda: als_one_by_one(als, rows)
-        table.compare(f"one chart at a time, top {N}", ONE_BY_ONE, live)
-    top: TopN = top_n(fitted, matrix, 50)
+        table.compare(f"one chart at a time, top {N}", ONE_BY_ONE, live, reach={"implicit": 8})
+        measure_codes(table, matrix)
+    return measure_publishing(_snapshot(matrix, fitted), peers)
+
+
+def _snapshot(matrix: PatientMatrix, fitted: LinearModel) -> Snapshot:
     charts = Charts.without_facts(matrix.n_patients)
     release = Release("bench", {"as_of": "", "created": ""}, matrix.index, fitted, charts.known)
-    with tempfile.TemporaryDirectory() as folder:
-        stack, publications = publish_ways(
-            Snapshot(release, matrix.patient_ids, top, matrix.rows, charts), Path(folder)
-        )
-        with stack:
-            publications["ours: packed, checked, sent, read back"]()  # compiled before it is timed
-            table.compare("publish 50 suggestions and the row", patients, only(publications))
+    return Snapshot(release, matrix.patient_ids, top_n(fitted, matrix, 50), matrix.rows, charts)
+
+
+def published_snapshot(patients: int) -> Snapshot:
+    """What `measure` publishes of so many patients."""
+    matrix = synthetic_matrix(np.random.default_rng(0), patients)
+    return _snapshot(matrix, LinearModel().fit(matrix))
 
 
 def main() -> None:
@@ -303,13 +242,20 @@ def main() -> None:
     sizes = parser.parse_args().patients
     table = Table()
     print("\n".join(table.lines))
+    published, retired = [*PUBLISHED], [*RETIRED]
+    measure_reading(table)
+    measure_inverse(table)
     for patients in sizes:
-        measure(table, patients, peers=patients == sizes[0])
+        lines = measure(table, patients, peers=patients == sizes[0])
+        published += lines[0]
+        retired += lines[1]
     told = (
-        f"{TREATMENTS:,} treatments, {TREATMENTS + CONDITIONS + 1:,} columns, {PER_PATIENT} entries a patient; medians"
+        f"{TREATMENTS:,} treatments, {TREATMENTS + CONDITIONS + 1:,} columns, {PER_PATIENT} entries a patient; medians "
+        f"of {ROUNDS} rounds in turn, {os.cpu_count()} cores. To reach: the ratio that is the aim, in one run. Matrix "
+        "factors (ALS) are fitted by implicit itself, so fitting them has no line."
     )
-    head = f"# Speed\n\n`make bench`: {told} of {ROUNDS} rounds in turn, {os.cpu_count()} cores.\n"
-    RESULTS.write_text(f"{head}\n" + "\n".join(table.lines) + "\n")
+    tables = ["\n".join(lines) for lines in (table.lines, published, retired)]
+    RESULTS.write_text("\n\n".join([f"# Speed\n\n`make bench`: {told}", *tables]) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from scipy import sparse
 from api import create_app
 from recommender.access import KeyFile, Shared
 from recommender.audit import Access, AuditLog, audit_event
-from recommender.features import Block, Column, ColumnIndex, PatientMatrix
+from recommender.matrix import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.linear import LinearModel
 from recommender.ranking import top_n
 from recommender.safety.charts import Charts, Known

@@ -19,8 +19,9 @@ from recommender.evaluation.compare import Evaluation
 from recommender.evaluation.compare import evaluate as run_evaluation
 from recommender.evaluation.metrics import best_threshold
 from recommender.evaluation.split import folds_of, one_of
-from recommender.features import PatientMatrix, build_matrix
+from recommender.features import build_matrix
 from recommender.gate import compared, inputs_of, quality_of
+from recommender.matrix import PatientMatrix
 from recommender.models.popularity import PopularityModel
 from recommender.models.simple import ConditionalModel
 from recommender.pipeline import counts

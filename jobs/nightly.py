@@ -32,10 +32,10 @@ from jobs.work import Work
 from recommender.access import seal_of
 from recommender.errors import EngineError, ReportsFailed
 from recommender.examples import matrix_today
-from recommender.features import PatientMatrix
 from recommender.feedback import HOW, OFF
 from recommender.forgotten import Forgotten
 from recommender.gate import Verdict, compared, coverage_of, inputs_of
+from recommender.matrix import PatientMatrix
 from recommender.memory import in_bytes, let_go
 from recommender.models import SERVABLE
 from recommender.pipeline import make_snapshot

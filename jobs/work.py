@@ -11,7 +11,7 @@ from pathlib import Path
 
 from recommender.access import seal_of
 from recommender.blocks import LEAST_PATIENTS, Blocks, patient_bytes
-from recommender.features import PatientMatrix
+from recommender.matrix import PatientMatrix
 from recommender.memory import MIB, Memory
 from recommender.models.base import Model
 from recommender.models.linear import LinearModel

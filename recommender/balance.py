@@ -15,7 +15,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from recommender.features import AGE_BANDS, DAYS_PER_YEAR, PatientMatrix
+from recommender.features import AGE_BANDS, DAYS_PER_YEAR
+from recommender.matrix import PatientMatrix
 from recommender.moments import MISSING
 from recommender.records import Records
 

@@ -17,7 +17,7 @@ from typing import Literal
 from rapidfuzz import fuzz, process
 
 from recommender.errors import EngineError
-from recommender.features import ColumnIndex
+from recommender.matrix import ColumnIndex
 from recommender.safety import Rules
 from recommender.support import Count, Support
 from recommender.vocabulary import Drug, DrugVocabulary

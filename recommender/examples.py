@@ -11,7 +11,8 @@ import numpy as np
 from scipy import sparse
 
 from recommender.blocks import Blocks
-from recommender.features import MIN_TARGET_PATIENTS, PatientMatrix, Seen, build_matrix, seen_in
+from recommender.features import MIN_TARGET_PATIENTS, Seen, build_matrix, seen_in
+from recommender.matrix import PatientMatrix
 from recommender.moments import STAY_HOURS, Moments, Stays, drawn, moments_in, stays_of, visits
 from recommender.records import Records, Table
 

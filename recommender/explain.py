@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from recommender.features import Column
+import numpy as np
+
+from recommender.matrix import Column
 from recommender.snapshot import Entry, Release
 
 
@@ -21,7 +23,7 @@ def explain(release: Release, entry: Entry, column_ix: int) -> tuple[Reason, ...
     """Every part of the score of the suggested column, largest first by size; they add up to the score to 1e-5."""
     index = release.index
     target = int(index.target_of_column[column_ix])
-    parts = release.model.contributions(entry.row_columns, entry.row_weights, target)
-    rank = index.rank
-    parts.sort(key=lambda part: (-abs(part.value), rank[part.column_ix]))
-    return tuple(Reason(ix, index.columns[ix], index.block_of(ix), value) for ix, value in parts)
+    columns, values = release.model.contributions(entry.row_columns, entry.row_weights, target)
+    order = np.lexsort(([index.rank[ix] for ix in columns.tolist()], -np.abs(values)))
+    ixs = columns[order].tolist()
+    return tuple(map(Reason, ixs, [index.columns[ix] for ix in ixs], map(index.block_of, ixs), values[order].tolist()))

@@ -15,12 +15,10 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy import sparse
 
 from recommender.explain import Reason, explain
-from recommender.features import PatientMatrix
 from recommender.offer import Desk
-from recommender.ranking import places, top_n
+from recommender.ranking import Ranker, places
 from recommender.safety.charts import Known
 from recommender.snapshot import Entry
 from recommender.support import Support
@@ -85,10 +83,8 @@ def narrowed(desk: Desk, entry: Entry, basis: Basis, stays: np.ndarray) -> Entry
     same scores.
     """
     if not basis.counted:
-        shape = (1, len(desk.release.index))
-        row = sparse.csr_matrix((entry.row_weights, entry.row_columns, [0, len(entry.row_columns)]), shape=shape)
-        one = PatientMatrix(row, desk.release.index, np.array([""], dtype=object))
-        columns, scores = top_n(desk.release.model, one, len(desk.release.index.targets)).of(0)
+        everything = Ranker(desk.release.model, desk.release.index, len(desk.release.index.targets))
+        columns, scores = everything.one(entry.row_columns, entry.row_weights)
         entry = replace(entry, columns=columns, scores=scores)
     mine = stays[entry.columns]
     return replace(entry, columns=entry.columns[mine], scores=entry.scores[mine])

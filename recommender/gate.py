@@ -24,7 +24,8 @@ from recommender.evaluation.breakdown import by_group, groups
 from recommender.evaluation.compare import MAIN, Evaluation, K, evaluate
 from recommender.evaluation.split import Fold
 from recommender.evaluation.trial import Trial
-from recommender.features import AGE_BANDS, DAYS_PER_YEAR, ColumnIndex
+from recommender.features import AGE_BANDS, DAYS_PER_YEAR
+from recommender.matrix import ColumnIndex
 from recommender.models.base import Model
 from recommender.moments import MISSING
 from recommender.ranking import TopN

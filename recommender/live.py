@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from recommender.features import ColumnIndex, rows_over
+from recommender.features import rows_over
+from recommender.matrix import ColumnIndex
 from recommender.offer import Desk
 from recommender.records import Records
 from recommender.safety.charts import Chart, Charts, Known, read_charts

@@ -13,9 +13,9 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from recommender.features import Column, PatientMatrix
 from recommender.formulary import Formulary
-from recommender.ranking import DEPTH, PER_KIND, SPARE, top_n, within_depth
+from recommender.matrix import Column
+from recommender.ranking import DEPTH, PER_KIND, SPARE, Ranker, TopN, within_depth
 from recommender.records import THERAPIES
 from recommender.safety.charts import Chart, Known
 from recommender.safety.indications import Indications
@@ -92,6 +92,11 @@ class Desk:
         return self.screen.read(self.release.known)
 
     @cached_property
+    def _ranker(self) -> Ranker:
+        """Makes the lists that the night makes."""
+        return Ranker(self.release.model, self.release.index, DEPTH + SPARE, THERAPIES, PER_KIND)
+
+    @cached_property
     def candidates(self) -> Candidates:
         """All columns as what may be suggested."""
         return self.screen.candidates(self.release.index.columns, self.release.known)
@@ -114,6 +119,7 @@ class Desk:
         chart = Chart(nothing, nothing, np.empty(0, dtype=np.float32))
         entry, reading = self.live(nothing, np.empty(0, dtype=np.float32), chart, Known(()))
         self.offer(entry, reading, 1, THERAPIES)
+        self._scores(entry)  # of alternatives, which this one does not ask for
 
     def reading(self, chart: Chart, known: Known | None = None, elapsed: int = 0) -> Reading:
         """A chart of this release, or one with concepts of its own."""
@@ -168,10 +174,8 @@ class Desk:
         """The entry that the night would have published for such a row and chart: the same list, the same scores; and
         its chart, read. row_columns (k,) int32 ascending, row_weights (k,) float32.
         """
-        ends = np.array([0, len(row_columns)], dtype=np.int32)
-        row = sparse.csr_matrix((row_weights, row_columns, ends), shape=(1, len(self.release.index)))
-        one = PatientMatrix(row, self.release.index, np.array([""], dtype=object))
-        top = top_n(self.release.model, one, DEPTH + SPARE, of=THERAPIES, per_kind=PER_KIND)
+        columns, scores = self._ranker.one(row_columns, row_weights)
+        top = TopN(np.array([0, len(columns)]), columns, scores)
         reading = self.reading(chart, known, elapsed)
         tiers = reading.tiers(self.candidates, top.columns)
         top = top.where(within_depth(top, self.release.index, tiers.rank < CONTRAINDICATED, DEPTH, PER_KIND))

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from recommender.fallback import Basis, narrowed
-from recommender.features import Column
 from recommender.loaders.naming import named_drug
+from recommender.matrix import Column
 from recommender.offer import Desk
 from recommender.records import THERAPIES
 from recommender.safety.charts import RUNS, RUNS_LOCALLY, Chart, Known

@@ -8,7 +8,7 @@ import numpy as np
 
 from recommender.blocks import CHUNK, Blocks
 from recommender.examples import ends_of
-from recommender.features import PatientMatrix
+from recommender.matrix import PatientMatrix
 from recommender.ranking import TopN
 from recommender.records import Records
 from recommender.safety.charts import Charts, everything, read_charts

@@ -14,8 +14,8 @@ import pandas as pd
 from recommender.balance import balanced
 from recommender.blocks import Blocks
 from recommender.examples import Rows, matrix_of_visits, visited
-from recommender.features import ColumnIndex, PatientMatrix
 from recommender.feedback import OFF, FeedbackUse, learned
+from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.models.base import Model
 from recommender.models.linear import LinearModel
 from recommender.moments import Moments, now

@@ -1,31 +1,41 @@
 """A patient's id in, the name that stands for it in Redis out; and the id again, for who holds the site's secret.
 
-    name    the first 16 bytes of HMAC-SHA-256(key, id)
-    sealed  the id in AES-256, counter mode, its counter beginning at the name
+    name    V, the synthetic initial value of the id: 16 bytes
+    sealed  C, the id encrypted, as long as it was
 
-A counter that begins at a keyed hash of the message is the synthetic initial value of Rogaway & Shrimpton,
-"Deterministic Authenticated-Encryption" (EUROCRYPT 2006): equal ids look equal and nothing else is told, and who opens
-one makes the name anew from what was found, so that an altered one is refused. Both keys are derived from the site's
-secret; a published version says from which by number, so that versions of before a rotation can still be read.
+Both are what AES-SIV (RFC 5297, with AES-256 and no associated data) makes of the id as UTF-8: equal ids look equal and
+nothing else is told but the length, and who opens one makes the name anew from what was found, so that an altered one
+is refused. The keys are derived from the site's secret; a published version says from which by number, so that versions
+of before a rotation can still be read.
 """
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from recommender.access.secret import SiteSecret
 from recommender.errors import StoreCorrupt
 from recommender.packing import Words
+from recommender.siv import BLOCK as NAME_BYTES
+from recommender.siv import Siv
 
-NAME_BYTES = 16
-_BLOCK = 16  # bytes of AES
 _MARK = b"\x00which key"  # no patient's id begins so
+
+
+def encoded(patient_ids: Sequence[str] | np.ndarray) -> Words:
+    """Ids as UTF-8; of any text, a lone surrogate included."""
+    ids = list(patient_ids)
+    together = "".join(ids)
+    if not together.isascii():
+        return Words.of([one.encode(errors="surrogatepass") for one in ids])
+    ptr = np.zeros(len(ids) + 1, dtype=np.int64)
+    np.cumsum(np.fromiter(map(len, ids), np.int64, len(ids)), out=ptr[1:])
+    return Words(np.frombuffer(together.encode(), dtype=np.uint8), ptr)
 
 
 class Pseudonyms:
@@ -33,61 +43,44 @@ class Pseudonyms:
 
     def __init__(self, secret: SiteSecret, number: int | None = None) -> None:
         self.number = secret.number if number is None else number
-        self._key = secret.derive("names in the store", self.number)
-        self._ids = secret.derive("ids in the store", self.number)
-
-    @cached_property
-    def _cipher(self) -> Cipher[modes.ECB]:
-        # one call for all counters of many ids; the chaining of a mode would need a call for each
-        return Cipher(algorithms.AES(self._ids), modes.ECB())  # noqa: S305
+        keys = [secret.derive(f"patients in the store, AES-SIV K{k}", self.number) for k in (1, 2)]
+        self._many = Siv(b"".join(keys))
 
     def __getstate__(self) -> dict[str, object]:
-        """Both keys, for a process of ours elsewhere."""
-        return {name: value for name, value in vars(self).items() if name != "_cipher"}
+        """The keys, for a process of ours elsewhere."""
+        return {"number": self.number, "_many": self._many}
+
+    @cached_property
+    def _one(self) -> AESSIV:
+        return AESSIV(self._many.key)
 
     @property
     def mark(self) -> str:
         """Tells this key from any other, and nothing about it."""
-        return self._name(_MARK).hex()
+        return self._one.encrypt(_MARK, None)[:NAME_BYTES].hex()
 
     def name(self, patient_id: str) -> bytes:
         """(NAME_BYTES,) of any text, a lone surrogate included."""
-        return self._name(patient_id.encode(errors="surrogatepass"))
+        return self.sealed(patient_id)[0]
 
-    def _name(self, content: bytes) -> bytes:
-        return hmac.digest(self._key, content, "sha256")[:NAME_BYTES]
+    def sealed(self, patient_id: str) -> tuple[bytes, bytes]:
+        """The name of one patient, and the id as it is sealed."""
+        both = self._one.encrypt(patient_id.encode(errors="surrogatepass"), None)
+        return both[:NAME_BYTES], both[NAME_BYTES:]
 
-    def names(self, ids: Sequence[bytes]) -> np.ndarray:
-        """(n, NAME_BYTES) uint8, of the ids as UTF-8."""
-        made = b"".join([hmac.digest(self._key, one, "sha256")[:NAME_BYTES] for one in ids])
-        return np.frombuffer(made, dtype=np.uint8).reshape(len(ids), NAME_BYTES)
+    def names(self, ids: Words) -> np.ndarray:
+        """(n, NAME_BYTES) uint8, of `encoded` ids."""
+        return self._many.values(ids)
 
     def seal(self, names: np.ndarray, ids: Words) -> Words:
         """The ids (n) that belong to `names` (n, NAME_BYTES), each as long as it was."""
-        lengths = np.diff(ids.ptr)
-        return Words(ids.data ^ self._stream(names, lengths), ids.ptr)
+        return self._many.masked(names, ids)
 
     def open(self, names: Sequence[bytes], sealed: Sequence[bytes]) -> list[str]:
         """The ids. Raises StoreCorrupt where a name is not that of what was sealed."""
-        words = Words.of(sealed)
         by = np.frombuffer(b"".join(names), dtype=np.uint8).reshape(len(names), NAME_BYTES)
-        data = self.seal(by, words).data.tobytes()
-        found = [data[start:end] for start, end in pairwise(words.ptr.tolist())]
-        if self.names(found).tobytes() != by.tobytes():
+        ids = self._many.masked(by, Words.of(sealed))
+        if self.names(ids).tobytes() != by.tobytes():
             raise StoreCorrupt("a published patient's name was altered: publish again with `rxrec nightly`")
-        return [one.decode(errors="surrogatepass") for one in found]
-
-    def _stream(self, names: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """(lengths.sum(),) uint8: of each name as many bytes as its length."""
-        blocks = -(-lengths // _BLOCK)
-        ends = np.cumsum(blocks)
-        first = ends - blocks
-        counters = np.repeat(names, blocks, axis=0)
-        number = (np.arange(ends[-1] if len(ends) else 0) - np.repeat(first, blocks)).astype(np.uint32)
-        counters.view("<u4")[:, 3] += number
-        stream = np.frombuffer(self._cipher.encryptor().update(counters.tobytes()), dtype=np.uint8)
-        if (lengths == lengths[:1]).all() and len(lengths):  # as ids mostly are: no need to say which byte goes where
-            return stream.reshape(len(lengths), -1)[:, : lengths[0]].ravel()
-        started = np.cumsum(lengths) - lengths
-        place = np.arange(lengths.sum()) + np.repeat(first * _BLOCK - started, lengths)
-        return stream[place]
+        data = ids.data.tobytes()
+        return [data[start:end].decode(errors="surrogatepass") for start, end in pairwise(ids.ptr.tolist())]

@@ -1,7 +1,7 @@
 """A `Snapshot` in, written into the store under its version and read back; nothing of it is served here.
 
-It is sent under the publisher's token: one transaction with a look at it for some thousand patients at a time, so that
-a run that was paused for too long and overtaken can write nothing more.
+It is sent under the publisher's token by some writers at once: one transaction with a look at the token for a thousand
+patients at a time, so that a run that was paused for too long and overtaken can write nothing more.
 """
 
 from __future__ import annotations
@@ -9,24 +9,26 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 import redis
 
 from recommender.errors import EngineError, StoreCorrupt, StoreUnavailable
 from recommender.packing import Words
-from recommender.pseudonyms import NAME_BYTES, Pseudonyms
+from recommender.pseudonyms import Pseudonyms, encoded
 from recommender.redis_wire import hset_wire
-from recommender.snapshot import Named, Release, Snapshot, pack_release, unpack_entry, unpack_release
-from recommender.store_index import Index, Listed, chunks
+from recommender.snapshot import FORMAT, Named, Packer, Release, Snapshot, pack_release, unpack_entry, unpack_release
+from recommender.store_index import LOCK_SECONDS, Index, Listed, chunks
 
-T = TypeVar("T")
+Submit = Callable[..., Future[Any]]
 BUCKET_PATIENTS = 32
-CHUNK_PATIENTS = 2_048  # one transaction: the server pauses for about 2 ms
+CHUNK_PATIENTS = 1_024  # one transaction: the server pauses for about 1 ms
+WRITERS = 2
+PROLONG_SECONDS = LOCK_SECONDS / 3  # longer than a transaction takes, which is done again when the token was prolonged
 SAMPLE_PATIENTS = 64
 
 
@@ -55,6 +57,7 @@ class Publication:
 
     def __init__(self, index: Index, pseudonyms: Pseudonyms, token: bytes) -> None:
         self._index, self._pseudonyms, self._token = index, pseudonyms, token
+        self._due = 0.0  # when the token is to be prolonged
 
     def write(self, snapshot: Snapshot, onto: Onto | None, progress: Callable[[int], None] | None) -> None:
         """Write it, verify it, and list it as whole. When that fails, what was written is removed, and so is what a
@@ -62,15 +65,20 @@ class Publication:
         version, patients = snapshot.release.version, len(snapshot.patient_ids)
         of = self._begin(snapshot.release, patients, onto)
         try:
-            named = self._named(snapshot)
-            self._send_entries(snapshot, of, named, progress)
+            with _writers() as submit:
+                assets = submit(self._send_assets, snapshot.release)
+                packer = self._packer(snapshot)
+                self._send_entries(submit, version, of, packer, progress)
+                n_assets = assets.result()
             gone = onto.gone if onto else ()
             for names in chunks(gone):
                 self._index.fenced(
                     self._token, *(("HSET", self._index.keys.bucket(version, of, name), name, b"") for name in names)
                 )
             self._verify(version, of, patients + len(gone))
-            self._verify_some(snapshot, of, named)
+            if self._index.entries([self._index.keys.assets(version)]) != n_assets:
+                raise StoreCorrupt(f"assets of version {version} were sent to the store and are gone: publish again")
+            self._verify_some(snapshot, of, packer)
             self._index.list(self._token, version, dataclasses.replace(of, whole=True))
         except BaseException:
             self._remove(version, of)
@@ -79,18 +87,25 @@ class Publication:
     def begin(self, release: Release, n_patients: int) -> Begun:
         """A version of so many patients, for any number of processes to write. Raises EngineError as `write`."""
         of = self._begin(release, n_patients, None)
+        try:
+            self._send_assets(release)
+        except BaseException:
+            self._remove(release.version, of)
+            raise
         return Begun(release.version, self._token, of, self._pseudonyms)
 
     def send(self, part: Snapshot, of: Listed) -> None:
         """Write some of the patients of a version that was begun, and read a few of them back. Once more writes the
         same again; once the version is finished, abandoned or overtaken nothing is written."""
-        named = self._named(part)
-        self._send_entries(part, of, named, None, alone=False)
-        self._verify_some(part, of, named)
+        packer = self._packer(part)
+        with _writers() as submit:
+            self._send_entries(submit, part.release.version, of, packer, None, prolong=False)
+        self._verify_some(part, of, packer)
 
     def finish(self, version: str, of: Listed) -> None:
         """Mark a version whole that was begun, if every patient is there. Raises StoreCorrupt."""
         self._verify(version, of, of.patients)
+        unpack_release(version, self._index.assets(version))
         self._index.list(self._token, version, dataclasses.replace(of, whole=True))
 
     def abandon(self, version: str, of: Listed) -> None:
@@ -115,8 +130,6 @@ class Publication:
         of = self._planned(n_patients, onto, listed)
         try:
             self._index.list(self._token, version, of)
-            for asset in pack_release(release).items():
-                self._index.fenced(self._token, ("HSET", self._index.keys.assets(version), *asset))
         except BaseException:
             self._remove(version, of)
             raise
@@ -130,6 +143,7 @@ class Publication:
             buckets=max(1, -(-n_patients // BUCKET_PATIENTS)),
             secret=self._pseudonyms.number,
             mark=self._pseudonyms.mark,
+            format=FORMAT,
         )
         if onto is None:
             return of
@@ -139,66 +153,102 @@ class Publication:
         patients = base.patients + onto.new - len(onto.gone)
         return dataclasses.replace(of, base=onto.base, buckets=base.buckets, patients=patients)
 
-    def _named(self, snapshot: Snapshot) -> Named:
-        ids = [patient_id.encode(errors="surrogatepass") for patient_id in snapshot.patient_ids]
+    def _send_assets(self, release: Release) -> int:
+        """And read them back; how many there are. Raises StoreCorrupt where they differ."""
+        assets = pack_release(release)
+        for name, asset in assets.items():
+            self._index.send_asset(self._token, release.version, name, asset)
+        if self._index.assets(release.version) != assets:
+            raise StoreCorrupt(f"the assets of version {release.version} differ from what was sent: publish again")
+        return len(assets)
+
+    def _packer(self, snapshot: Snapshot) -> Packer:
+        ids = encoded(snapshot.patient_ids)
         names = self._pseudonyms.names(ids)
-        return Named(names, self._pseudonyms.seal(names, Words.of(ids)))
+        return Packer(snapshot, Named(names, self._pseudonyms.seal(names, ids)))
 
     def _send_entries(
-        self, snapshot: Snapshot, of: Listed, named: Named, progress: Callable[[int], None] | None, alone: bool = True
+        self,
+        submit: Submit,
+        version: str,
+        of: Listed,
+        packer: Packer,
+        progress: Callable[[int], None] | None,
+        prolong: bool = True,
     ) -> None:
-        version, patients = snapshot.release.version, len(snapshot.patient_ids)
-        buckets = named.names.view("<u4")[:, 0] % np.uint32(of.buckets)
+        """While one writer waits for the server, another packs: both sides are always at work."""
+        names, patients = packer.names, len(packer.names)
+        buckets = of.buckets_of(names)
         order = np.argsort(buckets, kind="stable")
-        fields = Words(named.names.reshape(-1), np.arange(patients + 1) * NAME_BYTES)
 
-        def chunk(start: int) -> tuple[memoryview, int, int]:
+        def send(start: int) -> int:
             who = order[start : start + CHUNK_PATIENTS]
-            in_bucket, firsts = np.unique(buckets[who], return_index=True)
-            keys = Words.of([self._index.keys.numbered(version, bucket).encode() for bucket in in_bucket.tolist()])
-            sent = hset_wire(keys, np.append(firsts, len(who)), fields, who, snapshot.pack(who, named))
-            return sent.data, len(in_bucket), len(who)
+            theirs = buckets[who]
+            ends = np.concatenate([[0], np.flatnonzero(theirs[1:] != theirs[:-1]) + 1, [len(who)]])
+            keys = [self._index.keys.numbered(version, bucket).encode() for bucket in theirs[ends[:-1]].tolist()]
+            sizes, measured = packer.sizes(who)
+            sent, starts = hset_wire(Words.of(keys), ends, names, who, sizes)
+            packer.write(sent, who, starts, sizes, measured)
+            self._index.send(self._token, sent.data, len(keys))
+            return len(who)
 
-        for sent, commands, done in _one_ahead(chunk, range(0, patients, CHUNK_PATIENTS)):
-            self._index.send(self._token, sent, commands, alone)
+        for done in [submit(send, start) for start in range(0, patients, CHUNK_PATIENTS)]:
+            sent = done.result()
+            if prolong:
+                self._prolong()
             if progress:
-                progress(done)
+                progress(sent)
+
+    def _prolong(self) -> None:
+        """The token, where that is due."""
+        if time.monotonic() > self._due:
+            self._index.hold(self._token)
+            self._due = time.monotonic() + PROLONG_SECONDS
 
     def _verify(self, version: str, of: Listed, sent: int) -> None:
-        """Read back what was sent: the assets, and the number of entries."""
+        """Whether so many entries are there."""
         found = 0
         for keys in chunks(self._index.keys.buckets(version, of)):
-            with self._index.client.pipeline(transaction=False) as pipe:
-                for key in keys:
-                    pipe.hlen(key)
-                found += sum(pipe.execute())
-            self._index.hold(self._token)
+            found += self._index.entries(keys)
+            self._prolong()
         if found != sent:
             raise StoreCorrupt(f"{sent:,} patients were sent to the store and {found:,} are there: publish again")
-        unpack_release(version, self._index.assets(version))
 
-    def _verify_some(self, snapshot: Snapshot, of: Listed, named: Named) -> None:
+    def _verify_some(self, snapshot: Snapshot, of: Listed, packer: Packer) -> None:
         """Read back patients spread over the whole."""
         version, patients = snapshot.release.version, len(snapshot.patient_ids)
         sizes = len(snapshot.release.index), len(snapshot.release.known.concepts)
         sample = np.unique(np.linspace(0, patients - 1, min(SAMPLE_PATIENTS, patients)).astype(np.int64))
-        sent = snapshot.pack(sample, named)
-        for place, patient_ix in enumerate(sample.tolist()):
-            name = named.names[patient_ix].tobytes()
-            value = self._index.client.hget(self._index.keys.bucket(version, of, name), name)
+        names = [name.tobytes() for name in packer.names[sample]]
+        with self._index.client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hget(self._index.keys.bucket(version, of, name), name)
+            values = pipe.execute()
+        sent = packer.pack(sample)
+        for place, (patient_ix, name, value) in enumerate(zip(sample.tolist(), names, values, strict=True)):
             unpack_entry(value or b"", version, name, *sizes)
             if value != sent[place]:
                 raise StoreCorrupt(f"patient number {patient_ix:,} differs from what was sent: publish again")
 
 
-def _one_ahead(make: Callable[[int], T], starts: Iterable[int]) -> Iterator[T]:
-    """What `make` makes of each; the next one is in the making while one is used."""
-    with ThreadPoolExecutor(1) as maker:
-        ready = None
-        for start in starts:
-            following = maker.submit(make, start)
-            if ready:
-                yield ready.result()
-            ready = following
-        if ready:
-            yield ready.result()
+@contextlib.contextmanager
+def _writers() -> Iterator[Submit]:
+    """What has several threads at work. After the first failure nothing new is begun, and however this ends, nobody is
+    writing any more."""
+    failed: list[BaseException] = []
+
+    def begin(work: Callable[..., Any], *of: object) -> Any:
+        if failed:
+            raise failed[0]
+        try:
+            return work(*of)
+        except BaseException as error:
+            failed.append(error)
+            raise
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        try:
+            yield lambda work, *of: pool.submit(begin, work, *of)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -12,18 +12,19 @@ import os
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numba
 import numpy as np
 from scipy import sparse
 
 from recommender.errors import EngineError
-from recommender.features import ColumnIndex, PatientMatrix
+from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.models.base import Model
 from recommender.records import THERAPIES, TREATMENT_KINDS
-from recommender.topn_kernel import best_of_block, best_of_sums, places
+from recommender.topn_kernel import best_of_block, best_of_sums, places, pools
 
-__all__ = ["DEPTH", "PER_KIND", "SPARE", "TopN", "places", "top_n", "within_depth"]
+__all__ = ["DEPTH", "PER_KIND", "SPARE", "Ranker", "TopN", "places", "top_n", "within_depth"]
 
 DEPTH = 50  # therapies published for each patient that nothing forbids
 PER_KIND = 20  # suggestions published of each kind at least, so that one kind can be asked for
@@ -91,6 +92,66 @@ def _within(
     return wanted
 
 
+@dataclass(frozen=True, eq=False)
+class Ranker:
+    """What every list is made of: the n best new treatments of the kinds `of`, together with the `per_kind` best of
+    each kind. So what a list holds of one kind is the beginning of that kind's own ranking. What is the same for all
+    patients is worked out once."""
+
+    model: Model
+    index: ColumnIndex
+    n: int
+    of: Collection[str] = TREATMENT_KINDS
+    per_kind: int = 0
+
+    @cached_property
+    def _asked(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        kinds = self.index.kind_of_target
+        return self.index.target_of_column, kinds, *pools(kinds, _of_kinds(self.of)[kinds], self.per_kind)
+
+    @cached_property
+    def _threshold(self) -> np.ndarray:  # (n_pools,) int64
+        """Where the search for the best of one patient begins: at the last one's. It changes how long it takes."""
+        return np.zeros(len(self._asked[2]) - 1, dtype=np.int64)
+
+    def one(self, columns: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The columns and scores, best first, of a patient whose row is columns (k,) int32, ascending, and weights (k,)
+        float32: for a request, where making a matrix of one row would take longer than the list."""
+        ends = np.array([0, len(columns)], dtype=np.int32)
+        _, picked, scores = self._best(ends, columns, weights, self._threshold)
+        return self.index.targets[picked], scores
+
+    def all(self, matrix: PatientMatrix, progress: Callable[[int], None] | None = None) -> TopN:
+        """Everybody's list. `progress` is told the number of patients newly done."""
+        rows, starts = matrix.rows, range(0, max(matrix.n_patients, 1), BLOCK_ROWS)
+
+        def block(start: int) -> _Lists:
+            indptr = rows.indptr[start : start + BLOCK_ROWS + 1]
+            entries = slice(indptr[0], indptr[-1])
+            return self._best(indptr - indptr[0], rows.indices[entries], rows.data[entries], self._threshold.copy())
+
+        # a model that is not a plain sum may use BLAS, whose threads must not stand inside others
+        alone = len(starts) == 1 or self.model.summed(rows.indptr[:1], rows.indices[:0], rows.data[:0]) is None
+        found: list[_Lists] = []
+        with contextlib.nullcontext() if alone else ThreadPoolExecutor(os.cpu_count()) as pool:
+            for lists in pool.map(block, starts) if pool else map(block, starts):
+                found.append(lists)
+                if progress:
+                    progress(len(lists[0]))
+        return _joined(found, self.index.targets)
+
+    def _best(self, indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, threshold: np.ndarray) -> _Lists:
+        asked = (*self._asked, threshold, self.n, self.per_kind)
+        if summed := self.model.summed(indptr, indices, data):
+            weighed, weights = summed
+            _check_width(weights, self.index)
+            return best_of_sums(indptr, indices, weighed, weights, *asked)
+        shape = (len(indptr) - 1, len(self.index))
+        scores = self.model.score(sparse.csr_matrix((data, indices, indptr), shape=shape))
+        _check_width(scores, self.index)
+        return best_of_block(scores, indptr, indices, *asked)
+
+
 def top_n(
     model: Model,
     matrix: PatientMatrix,
@@ -100,43 +161,8 @@ def top_n(
     per_kind: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> TopN:
-    """Every patient's n best new treatments of the kinds `of`, together with the `per_kind` best of each kind.
-
-    So what a list holds of one kind is the beginning of that kind's own ranking. `progress` is told the number of
-    patients newly done.
-    """
-    index = matrix.index
-    kinds = index.kind_of_target
-    asked = index.target_of_column, kinds, _of_kinds(of)[kinds], n, per_kind
-
-    def lists_of(rows: sparse.csr_matrix) -> _Lists:
-        if summed := model.summed(rows):
-            scored, weights = summed
-            _check_width(weights, index)
-            return best_of_sums(scored.indptr, scored.indices, scored.data, weights, rows.indptr, rows.indices, *asked)
-        scores = model.score(rows)
-        _check_width(scores, index)
-        return best_of_block(scores, rows.indptr, rows.indices, *asked)
-
-    if matrix.n_patients <= BLOCK_ROWS:  # of one, whom a request asks for, cutting the rows takes longer than the list
-        lengths, picked, scores = lists_of(matrix.rows)
-        if progress:
-            progress(matrix.n_patients)
-        return TopN(_ends(lengths), index.targets[picked], scores)
-
-    def block(start: int) -> _Lists:
-        return lists_of(matrix.rows[start : start + BLOCK_ROWS])
-
-    starts = range(0, matrix.n_patients, BLOCK_ROWS)
-    # a model that is not a plain sum may use BLAS, whose threads must not stand inside others
-    alone = model.summed(matrix.rows[:0]) is None
-    found: list[_Lists] = []
-    with contextlib.nullcontext() if alone else ThreadPoolExecutor(os.cpu_count()) as pool:
-        for lists in pool.map(block, starts) if pool else map(block, starts):
-            found.append(lists)
-            if progress:
-                progress(len(lists[0]))
-    return _joined(found, index.targets)
+    """Every patient's list, as `Ranker` makes it."""
+    return Ranker(model, matrix.index, n, of, per_kind).all(matrix, progress)
 
 
 def _of_kinds(kinds: Collection[str]) -> np.ndarray:  # (len(TREATMENT_KINDS),) bool

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numba
 import numpy as np
 
-from recommender.packing import Words
+from recommender.packing import Words, copied
 
 Command = Sequence[str | bytes]
 _FRAME = 32  # bytes that the protocol puts around a word at most, and around a command
@@ -15,17 +15,26 @@ _FRAME = 32  # bytes that the protocol puts around a word at most, and around a 
 
 def wire(command: Command) -> bytes:
     """One command."""
+    return b"".join(pieces(command))
+
+
+def pieces(command: Command) -> list[bytes]:
+    """As `wire`, one after another, so that no large word is copied."""
     words = [word if isinstance(word, bytes) else word.encode() for word in command]
-    return b"*%d\r\n" % len(words) + b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words])
+    return [b"*%d\r\n" % len(words), *(piece for word in words for piece in (b"$%d\r\n" % len(word), word, b"\r\n"))]
 
 
-def hset_wire(keys: Words, ends: np.ndarray, fields: Words, which: np.ndarray, values: Words) -> np.ndarray:
-    """One HSET a key: uint8. Key k gets the pairs ends[k] to ends[k + 1]; pair i is fields[which[i]], values[i]."""
-    size = len(keys.data) + len(values.data) + _FRAME * (2 * len(keys) + 2 * len(which))
-    size += int((fields.ptr[which + 1] - fields.ptr[which]).sum())
-    out = np.empty(size, dtype=np.uint8)
-    end = _hset_wire(out, keys.data, keys.ptr, ends, fields.data, fields.ptr, which, values.data, values.ptr)
-    return out[:end]
+def hset_wire(
+    keys: Words, ends: np.ndarray, fields: np.ndarray, which: np.ndarray, sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """One HSET a key, uint8, but for the values, which are to be written into it: where each begins (n,) int64.
+
+    Key k gets the pairs ends[k] to ends[k + 1]; pair i is fields[which[i]] and sizes[i] bytes. fields (n, width) uint8.
+    """
+    size = len(keys.data) + int(sizes.sum()) + fields.shape[1] * len(which) + _FRAME * (2 * len(keys) + 2 * len(which))
+    out, starts = np.empty(size, dtype=np.uint8), np.empty(len(which), dtype=np.int64)
+    end = _hset_wire(out, starts, keys.data, keys.ptr, ends, fields.reshape(-1), fields.shape[1], which, sizes)
+    return out[:end], starts
 
 
 @numba.njit(cache=True, nogil=True)
@@ -46,9 +55,12 @@ def _number(out: np.ndarray, at: int, mark: int, number: int) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def _word(out: np.ndarray, at: int, data: np.ndarray, start: int, end: int) -> int:
-    at = _number(out, at, 36, end - start)
-    out[at : at + end - start] = data[start:end]
-    at += end - start
+    return _end(out, copied(out, _number(out, at, 36, end - start), data, start, end))
+
+
+@numba.njit(cache=True, nogil=True)
+def _end(out: np.ndarray, at: int) -> int:
+    """`\\r\\n`"""
     out[at], out[at + 1] = 13, 10
     return at + 2
 
@@ -56,21 +68,22 @@ def _word(out: np.ndarray, at: int, data: np.ndarray, start: int, end: int) -> i
 @numba.njit(cache=True, nogil=True)
 def _hset_wire(
     out: np.ndarray,
+    starts: np.ndarray,
     keys: np.ndarray,
     key_ptr: np.ndarray,
     ends: np.ndarray,
     fields: np.ndarray,
-    field_ptr: np.ndarray,
+    width: int,
     which: np.ndarray,
-    values: np.ndarray,
-    value_ptr: np.ndarray,
+    sizes: np.ndarray,
 ) -> int:
     at, hset = 0, np.array([36, 52, 13, 10, 72, 83, 69, 84, 13, 10], dtype=np.uint8)  # $4 HSET
     for k in range(len(key_ptr) - 1):
         at = _number(out, at, 42, 2 + 2 * (ends[k + 1] - ends[k]))
-        out[at : at + len(hset)] = hset
-        at = _word(out, at + len(hset), keys, key_ptr[k], key_ptr[k + 1])
+        at = copied(out, at, hset, 0, len(hset))
+        at = _word(out, at, keys, key_ptr[k], key_ptr[k + 1])
         for i in range(ends[k], ends[k + 1]):
-            at = _word(out, at, fields, field_ptr[which[i]], field_ptr[which[i] + 1])
-            at = _word(out, at, values, value_ptr[i], value_ptr[i + 1])
+            at = _word(out, at, fields, which[i] * width, which[i] * width + width)
+            starts[i] = at = _number(out, at, 36, sizes[i])
+            at = _end(out, at + sizes[i])
     return at

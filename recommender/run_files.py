@@ -21,8 +21,8 @@ from scipy import sparse
 
 from recommender.blocks import CHUNK
 from recommender.examples import as_rows
-from recommender.features import ColumnIndex, PatientMatrix
 from recommender.ingest_log import IngestLog
+from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.memory import let_go, mapped
 from recommender.packing import Words
 from recommender.ranking import TopN

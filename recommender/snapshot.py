@@ -4,9 +4,9 @@ A `Snapshot` is everything of one version: the manifest, what the columns mean, 
 every patient (the best suggestions, the patient row that they were computed from, and the chart that they are screened
 against). `Release` is its shared part as a reader holds it; `Entry` is one patient's part, packed by the codec below.
 
-Codec of an entry, format 3, little-endian:
+Codec of an entry, format 4, little-endian:
 
-    bytes 0-1    magic b"RX"          byte 2   format (3)       byte 3   bytes of an id: 2 or 4
+    bytes 0-1    magic b"RX"          byte 2   format (4)       byte 3   bytes of an id: 2 or 4
     bytes 4-5    n suggestions (u16)  bytes 6-7   k entries of the row (u16)
     bytes 8-9    f facts (u16)        bytes 10-11 v values (u16)   bytes 12-13 s bytes of the sealed id (u16)
     bytes 14-17  age (float32)        byte 18     sex (0 unknown, 1 F, 2 M)
@@ -37,7 +37,7 @@ from scipy import sparse
 from recommender import packing
 from recommender.calibration import Calibration
 from recommender.errors import EngineError, StoreCorrupt
-from recommender.features import ColumnIndex
+from recommender.matrix import ColumnIndex
 from recommender.models import MODELS
 from recommender.models.base import Model
 from recommender.packing import Words
@@ -45,7 +45,7 @@ from recommender.ranking import TopN
 from recommender.safety.charts import SEXES, Chart, Charts, Known
 from recommender.support import Support
 
-FORMAT = 3
+FORMAT = 4
 _HEADER = struct.Struct("<2sBBHHHHHfB")
 _CRC = struct.Struct("<I")
 
@@ -134,34 +134,58 @@ class Snapshot:
         part = slice(self.rows.indptr[patient_ix], self.rows.indptr[patient_ix + 1])
         return Entry(columns, scores, self.rows.indices[part], self.rows.data[part], self.charts.of(patient_ix))
 
-    def pack(self, patient_ixs: np.ndarray, named: Named) -> Words:
-        """The packed entries of these patients, in the order given; `named`: all of this snapshot. Raises EngineError
-        for over 65,535 items."""
-        top, rows, charts = self.top, self.rows, self.charts
-        width = 4 if max(rows.shape[1], len(charts.known.concepts)) > 0xFFFF else 2
-        sealed, value = named.sealed, charts.value
-        ends, measured = packing.entry_ends(
-            patient_ixs, top.indptr, rows.indptr, charts.indptr, value, sealed.ptr, width
-        )
-        if ends[0] == packing.TOO_MANY:
-            raise EngineError("a patient's row, list, chart or id has more than 65,535 items: too many for the format")
-        out = np.empty(ends[-1], dtype=np.uint8)
-        packing.write_entries(
-            out, patient_ixs, ends, measured, FORMAT, width, top.indptr, top.columns, _bits(top.scores), rows.indptr,
-            rows.indices, _bits(rows.data), charts.indptr, charts.concept, charts.days, _bits(value),
-            _bits(charts.age), charts.sex, named.names, sealed.data, sealed.ptr, seed(self.release.version),
-            packing.CRC_TABLE,
+
+class Packer:
+    """The patients of a snapshot under their names, ready to be packed any number at a time, by several threads.
+
+    names (n_patients, 16) uint8.
+    """
+
+    def __init__(self, snapshot: Snapshot, named: Named) -> None:
+        self.names = named.names
+        top, rows, charts = snapshot.top, snapshot.rows, snapshot.charts
+        self._width = width = 4 if max(rows.shape[1], len(charts.known.concepts)) > 0xFFFF else 2
+        self._lengths = (top.indptr, rows.indptr, charts.indptr, charts.value, named.sealed.ptr, width)
+        with np.errstate(over="ignore"):  # a weight beyond what 2 bytes hold is infinite
+            weights = _bytes(rows.data, "<f2")
+        self._content = (
+            top.indptr, _bytes(top.columns, f"<u{width}"), _bytes(top.scores, "<f4"),
+            rows.indptr, _bytes(rows.indices, f"<u{width}"), weights,
+            charts.indptr, _bytes(charts.concept, f"<u{width}"), _bytes(charts.days, "<i2"),
+            _bytes(charts.value, "<f4"), _bytes(charts.age, "<f4"), charts.sex,
+            named.names, named.sealed.data, named.sealed.ptr, seed(snapshot.release.version), packing.CRC_TABLE,
         )  # fmt: skip
-        return Words(out, ends)
+
+    def sizes(self, patient_ixs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How many bytes each entry has (n,) int64; and what `write` asks for. Raises EngineError for over 65,535
+        items."""
+        sizes, measured = packing.entry_sizes(patient_ixs, *self._lengths)
+        if sizes.min(initial=0) == packing.TOO_MANY:
+            raise EngineError("a patient's row, list, chart or id has more than 65,535 items: too many for the format")
+        return sizes, measured
+
+    def write(
+        self, out: np.ndarray, patient_ixs: np.ndarray, starts: np.ndarray, sizes: np.ndarray, measured: np.ndarray
+    ) -> None:
+        """The packed entry of each of these patients, from out[starts[k]] on; out uint8."""
+        packing.write_entries(out, patient_ixs, starts, sizes, measured, FORMAT, self._width, *self._content)
+
+    def pack(self, patient_ixs: np.ndarray) -> Words:
+        """The packed entries of these patients, in the order given."""
+        sizes, measured = self.sizes(patient_ixs)
+        ptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        out = np.empty(ptr[-1], dtype=np.uint8)
+        self.write(out, patient_ixs, ptr[:-1], sizes, measured)
+        return Words(out, ptr)
 
 
-def _bits(floats: np.ndarray) -> np.ndarray:
-    """float32 as the numbers that their bits are; no copy where they are float32 already."""
-    return np.ascontiguousarray(floats, dtype=np.float32).view(np.uint32)
+def _bytes(numbers: np.ndarray, written: str) -> np.ndarray:
+    """(n_bytes,) uint8: the numbers as an entry has them; no copy where they are of that type already."""
+    return np.ascontiguousarray(numbers, dtype=written).view(np.uint8)
 
 
 def unpack_entry(value: bytes, version: str, name: bytes, n_columns: int, n_concepts: int) -> Entry:
-    """The entry that `Snapshot.pack` packed for this version and patient. Raises StoreCorrupt for any other bytes."""
+    """The entry that `Packer` packed for this version and patient. Raises StoreCorrupt for any other bytes."""
     if len(value) < _HEADER.size + _CRC.size:
         raise StoreCorrupt("a published entry is too short to be ours: publish again with `rxrec nightly`")
     magic, written, width, n, k, f, v, s, age, sex = _HEADER.unpack_from(value)

@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -34,7 +34,7 @@ from recommender.pseudonyms import Pseudonyms
 from recommender.publication import Begun, Onto, Publication
 from recommender.safety.charts import aged
 from recommender.settings import Settings
-from recommender.snapshot import Entry, Release, Snapshot, sealed_id, unpack_entry, unpack_release
+from recommender.snapshot import FORMAT, Entry, Release, Snapshot, sealed_id, unpack_entry, unpack_release
 from recommender.store_connection import Client, Connection
 from recommender.store_index import Index, Listed, chunks
 
@@ -145,24 +145,29 @@ class Store:
                     raise UnknownPatient(f"no patient of that id in version {version}")
         return _entry(release, name, found, written)
 
-    def current_entry(self, release: Release, patient_id: str) -> Entry | None:
-        """One patient of a release that is still the one being served, both asked in one journey; None where it is not,
-        or has no such patient: `current` and `entry` tell which. Raises StoreCorrupt."""
+    def current_entry(
+        self, release: Release, patient_id: str, beside: Sequence[str] = ()
+    ) -> tuple[Entry, list[list[bytes]]] | None:
+        """One patient of a release that is still the one being served, and the hashes under the keys `beside`, each as
+        names and values in turn: all in one journey. None where the release is not served any more, or has no such
+        patient: `current` and `entry` tell which. Raises StoreCorrupt."""
         version = release.version
         if version not in self._read:
             return None
         of, pseudonyms = self._read[version]
         name = pseudonyms.name(patient_id)
         sources = [version, of.base] if of.base else [version]
-        with self._connection.explained(), self._client.pipeline(transaction=False) as pipe:
-            pipe.get(self._keys.current)
-            for source in sources:
-                pipe.hget(self._keys.bucket(source, of, name), name)
-            current, *found = pipe.execute()
-        value, written = next(((one, at) for one, at in zip(found, sources, strict=True) if one is not None), (b"", ""))
+        with self._connection.explained():
+            current, *found = self._connection.asked(
+                ("GET", self._keys.current),
+                *(("HGET", self._keys.bucket(source, of, name), name) for source in sources),
+                *(("HGETALL", key) for key in beside),
+            )
+        there = ((value, at) for value, at in zip(found, sources, strict=False) if value is not None)
+        value, written = next(there, (b"", ""))
         if current is None or current.decode() != version or not value:
             return None
-        return _entry(release, name, value, written)
+        return _entry(release, name, value, written), found[len(sources) :]
 
     def entries(self, release: Release) -> Iterator[tuple[str, Entry]]:
         """Every patient of a release, CHUNK_KEYS buckets (some thousand patients) in memory at a time, in an order that
@@ -182,8 +187,10 @@ class Store:
 
     def _named(self, version: str) -> tuple[Listed, Pseudonyms]:
         """What is listed of a whole version, and what its patients are named by. Raises UnknownVersion;
-        StoreUnavailable where that is not of this site's secret: nobody would be found."""
+        StoreCorrupt for one of another program, StoreUnavailable where that is not of this site's secret: nobody would
+        be found."""
         of = self._index.whole(version)
+        _read_by_us(version, of)
         secret = SiteSecret.load(self._secret_file)
         pseudonyms = Pseudonyms(secret, of.secret if of.secret in secret.numbers else None)
         if pseudonyms.mark != of.mark:
@@ -201,7 +208,7 @@ class Store:
         yield from self._chunks(version, of)
 
     def pseudonyms(self, version: str) -> Pseudonyms:
-        """What the patients of a version are named by."""
+        """What the patients of a version are named by. Raises as `_named`."""
         with self._connection.explained():
             return self._named(version)[1]
 
@@ -330,12 +337,16 @@ class Store:
         return version
 
     def forget(self, patient_id: str) -> int:
-        """Remove a patient's entry from every version; from how many. Raises StoreUnavailable while a run publishes."""
+        """Remove a patient's entry from every version; from how many. Raises StoreUnavailable while a run publishes,
+        StoreCorrupt while there is a version of an earlier program, in which nobody is found."""
         secret = SiteSecret.load(self._secret_file)
         names = {number: Pseudonyms(secret, number).name(patient_id) for number in secret.numbers}
 
         def take(pipe: Client) -> int:
-            listed = {name: of for name, of in self._index.listed(pipe).items() if of.secret in names}
+            listed = self._index.listed(pipe)
+            for name, of in listed.items():
+                _read_by_us(name, of)
+            listed = {name: of for name, of in listed.items() if of.secret in names}
             keys = {name: self._keys.bucket(name, of, names[of.secret]) for name, of in listed.items()}
             held = {name: pipe.hget(key, names[listed[name].secret]) for name, key in keys.items()}
             there = {
@@ -365,7 +376,8 @@ class Store:
             ranked = dict.fromkeys([current, *earlier, *whole])
             kept = {*list(ranked)[: self._keep], *itertools.takewhile(lambda name: name != current, whole)}
             kept |= {whole[name].base for name in kept & whole.keys()}  # what an update leans on
-            gone = {name: of for name, of in whole.items() if name not in kept}
+            ours = {name for name, of in whole.items() if of.format == FORMAT}  # nobody reads the others any more
+            gone = {name: of for name, of in whole.items() if name not in kept & ours | {current}}
             pipe.multi()
             for name, of in gone.items():
                 pipe.hset(self._keys.versions, name, orjson.dumps(dataclasses.replace(of, whole=False)))
@@ -390,6 +402,12 @@ class Store:
         while (state := self._client.info("persistence"))["rdb_bgsave_in_progress"]:
             time.sleep(0.01)
         return str(state["rdb_last_bgsave_status"])
+
+
+def _read_by_us(version: str, of: Listed) -> None:
+    """Raises StoreCorrupt for a version that was written by another program."""
+    if of.format != FORMAT:
+        raise StoreCorrupt(f"version {version} is not in format {FORMAT}: publish again with `rxrec nightly`")
 
 
 def _entry(release: Release, name: bytes, value: bytes, written: str) -> Entry:

@@ -24,17 +24,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import orjson
 import redis
 
 from recommender.errors import StoreCorrupt, StoreUnavailable, UnknownVersion
-from recommender.redis_wire import Command
-from recommender.store_connection import Client, Connection
+from recommender.redis_wire import Command, pieces
+from recommender.store_connection import Client, Connection, Piece
 
 T = TypeVar("T")
 CHUNK_KEYS = 256
 LOCK_SECONDS = 30  # a publisher that has not prolonged its token for so long is dead
 PATIENCE_SECONDS = LOCK_SECONDS + 2.0  # so that a night can follow one that was killed
+_COUNT = "local n = 0 for _, key in ipairs(KEYS) do n = n + redis.call('HLEN', key) end return n"
 _OVERTAKEN = "this run stood still for too long and another may be publishing: nothing of it is served; try again"
 
 
@@ -43,7 +45,8 @@ class Listed:
     """What the index says of a version. `number` grows with every publication, so order needs no clock.
 
     secret, mark: which of the site's secrets names its patients, and what tells that secret from another site's; an
-    earlier program named none. base: of an update, the version that holds what it does not.
+    earlier program named none. base: of an update, the version that holds what it does not. format: of its entries and
+    names; an earlier program told none.
     """
 
     number: int
@@ -53,8 +56,14 @@ class Listed:
     secret: int = 0
     mark: str = ""
     base: str = ""
+    format: int = 0
     whole: bool = False
     served: bool = False
+
+    def buckets_of(self, names: np.ndarray) -> np.ndarray:
+        """(n,) of names (n, 16) uint8."""
+        numbers = names.view("<u4")[:, 0] % np.uint32(self.buckets)
+        return numbers.astype(np.min_scalar_type(self.buckets))  # numbers of two bytes are sorted in no time
 
 
 class Keys:
@@ -106,6 +115,10 @@ class Index:
 
     def assets(self, version: str) -> dict[str, bytes]:
         return {name.decode(): asset for name, asset in self.client.hgetall(self.keys.assets(version)).items()}
+
+    def entries(self, buckets: Sequence[str]) -> int:
+        """How many entries these buckets have together."""
+        return int(self.client.eval(_COUNT, len(buckets), *buckets))
 
     def remove(self, version: str, of: Listed) -> None:
         """UNLINK a few keys at a time: requests are answered in between."""
@@ -162,11 +175,16 @@ class Index:
         if not self.connection.fenced(self.keys.publishing, token, LOCK_SECONDS, commands):
             raise StoreUnavailable(_OVERTAKEN)
 
-    def send(self, token: bytes, sent: memoryview, commands: int, alone: bool = True) -> None:
-        """As `fenced`: a chunk of patients, as the bytes of so many commands. Who is not `alone` does not prolong the
-        token."""
-        seconds = LOCK_SECONDS if alone else 0
-        if not self.connection.fenced_bytes(self.keys.publishing, token, seconds, sent, commands):
+    def send(self, token: bytes, sent: memoryview, commands: int) -> None:
+        """As `fenced`: a chunk of patients, as the bytes of so many commands. The token is not prolonged."""
+        self._send(token, [sent], commands)
+
+    def send_asset(self, token: bytes, version: str, name: str, asset: bytes) -> None:
+        """As `send`."""
+        self._send(token, pieces(("HSET", self.keys.assets(version), name, asset)), 1)
+
+    def _send(self, token: bytes, sent: Sequence[Piece], commands: int) -> None:
+        if not self.connection.fenced_bytes(self.keys.publishing, token, 0, sent, commands):
             raise StoreUnavailable(_OVERTAKEN)
 
 

@@ -39,7 +39,7 @@ from typing import Self
 import numba
 import numpy as np
 
-from recommender.features import ColumnIndex, PatientMatrix
+from recommender.matrix import ColumnIndex, PatientMatrix
 
 FEW = 11  # counts below never leave
 STEP = 10

@@ -59,17 +59,19 @@ def best_of_block(
     indices: np.ndarray,
     target_of: np.ndarray,
     kind_of: np.ndarray,
-    wanted: np.ndarray,
+    ptr: np.ndarray,
+    runs: np.ndarray,
+    threshold: np.ndarray,
     n: int,
     per_kind: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The length of each row's list (n_rows,), and the lists one after another: targets, scores.
 
-    block (n_rows, n_targets) float32. kind_of (n_targets,) int: the kind of each target; wanted (n_targets,) bool:
-    those of which the n best are taken.
+    block (n_rows, n_targets) float32. kind_of (n_targets,) int: the kind of each target; ptr, runs: what `pools` makes
+    of it; threshold (n_pools,) int64: where the search of each pool begins, and after it where the next one should.
     """
-    work = _desk(kind_of, wanted, n, per_kind)
-    lengths, picked, scores = _room(len(block), kind_of, n, per_kind)
+    work = (ptr, runs, threshold, np.empty(len(kind_of), np.int32), np.empty(len(kind_of) + 1, np.int64))
+    lengths, picked, scores = _room(len(block), len(kind_of), n + (len(threshold) - 1) * per_kind)
     end = 0
     for row in range(len(block)):
         taken = indices[indptr[row] : indptr[row + 1]]
@@ -80,26 +82,26 @@ def best_of_block(
 
 @numba.njit(cache=True, nogil=True)
 def best_of_sums(
-    summed_indptr: np.ndarray,
-    summed_indices: np.ndarray,
-    summed_data: np.ndarray,
-    weights: np.ndarray,
     indptr: np.ndarray,
     indices: np.ndarray,
+    data: np.ndarray,
+    weights: np.ndarray,
     target_of: np.ndarray,
     kind_of: np.ndarray,
-    wanted: np.ndarray,
+    ptr: np.ndarray,
+    runs: np.ndarray,
+    threshold: np.ndarray,
     n: int,
     per_kind: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """As `best_of_block` of the product of the `summed` rows with weights (n_columns, n_targets): one patient's scores
-    at a time, which stay in the nearest cache."""
-    work = _desk(kind_of, wanted, n, per_kind)
-    lengths, picked, scores = _room(len(indptr) - 1, kind_of, n, per_kind)
+    """As `best_of_block` of the product of the rows with weights (n_columns, n_targets): the scores of one patient at a
+    time, which stay in the nearest cache."""
+    work = (ptr, runs, threshold, np.empty(len(kind_of), np.int32), np.empty(len(kind_of) + 1, np.int64))
+    lengths, picked, scores = _room(len(indptr) - 1, len(kind_of), n + (len(threshold) - 1) * per_kind)
     line, end = np.empty(weights.shape[1], np.float32), 0
     for row in range(len(indptr) - 1):
         line[:] = 0
-        add_row(summed_indptr[row], summed_indptr[row + 1], summed_indices, summed_data, weights, line)
+        add_row(indptr[row], indptr[row + 1], indices, data, weights, line)
         taken = indices[indptr[row] : indptr[row + 1]]
         lengths[row] = _list_of(line, taken, target_of, kind_of, n, per_kind, work, picked[end:], scores[end:])
         end += lengths[row]
@@ -107,14 +109,12 @@ def best_of_sums(
 
 
 @numba.njit(cache=True, nogil=True)
-def _desk(
-    kind_of: np.ndarray, wanted: np.ndarray, n: int, per_kind: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What `_list_of` works with: pools to take from, the threshold of each, and room for keys and candidates.
+def pools(kind_of: np.ndarray, wanted: np.ndarray, per_kind: int) -> tuple[np.ndarray, np.ndarray]:
+    """What lists are taken from, the same for all patients: the n best of the first pool, what is `wanted` (n_targets,)
+    bool, then of each kind's pool as many more as it takes to have per_kind of it.
 
-    The best of the first pool, what is wanted, are taken, then of each kind's pool as many more as it takes to have
-    per_kind of it. Pool p is the stretches [start, stop) of targets runs[ptr[p]:ptr[p + 1]]; concepts stand by kind, so
-    a kind is one or few.
+    Pool p is the stretches [start, stop) of targets runs[ptr[p]:ptr[p + 1]]; concepts stand by kind, so a kind is one
+    or few.
     """
     n_targets, n_pools = len(kind_of), 2 + kind_of.max() if per_kind else 1
     ptr, runs = np.zeros(n_pools + 1, np.int64), np.empty((2 * n_targets, 2), np.int64)
@@ -130,12 +130,12 @@ def _desk(
                 runs[found - 1, 1] = target + 1
             inside = member
         ptr[pool + 1] = found
-    return ptr, runs, np.zeros(n_pools, np.int64), np.empty(n_targets, np.int32), np.empty(n_targets + 1, np.int64)
+    return ptr, runs[:found].copy()
 
 
 @numba.njit(cache=True, nogil=True)
-def _room(n_rows: int, kind_of: np.ndarray, n: int, per_kind: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    widest = min(n + (kind_of.max() + 1) * per_kind, len(kind_of))
+def _room(n_rows: int, n_targets: int, longest: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    widest = min(longest, n_targets)
     return np.empty(n_rows, np.int64), np.empty(n_rows * widest, np.int32), np.empty(n_rows * widest, np.float32)
 
 
@@ -214,9 +214,9 @@ def _take(
     """Write the n best of a pool into `picked` from `end` on, best first, and strike their keys; the new end."""
     if n <= 0:
         return end
-    threshold[place] = _threshold(keys, pool, n, threshold[place])
-    lowest = np.int32(threshold[place])
-    found = 0
+    at = _threshold(keys, pool, n, threshold[place])
+    threshold[place] = at  # for the next list: who else writes there meanwhile changes what it begins at, and no more
+    lowest, found = np.int32(at), 0
     for run in range(len(pool)):
         start, part = pool[run, 0], keys[pool[run, 0] : pool[run, 1]]
         for k in range(len(part)):

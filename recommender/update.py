@@ -18,11 +18,13 @@ import pandas as pd
 
 from recommender.blocks import Blocks
 from recommender.examples import Rows, seen_by
-from recommender.features import PatientMatrix, rows_over
+from recommender.features import rows_over
 from recommender.gate import inputs_of
-from recommender.packing import CRC_TABLE, WEIGHTS, Words, says_the_same
+from recommender.matrix import PatientMatrix
+from recommender.packing import CRC_TABLE, Words
 from recommender.part_lists import ChartsRead
 from recommender.pipeline import counts, screened
+from recommender.pseudonyms import encoded
 from recommender.publication import Onto
 from recommender.ranking import DEPTH, PER_KIND, SPARE, top_n
 from recommender.records import THERAPIES, Records
@@ -30,6 +32,7 @@ from recommender.safety.charts import DAYS_PER_YEAR, OLDEST, WASHOUT_DAYS, Chart
 from recommender.safety.screen import Screen
 from recommender.snapshot import FORMAT, Release, Snapshot, seed
 from recommender.store import Store
+from recommender.unchanged import WEIGHTS, says_the_same
 
 MOST_DAYS = 14  # after a version; a whole night is due by then, and every weight has faded too far to be kept
 WEIGHT_OFF = 0.01
@@ -150,7 +153,7 @@ def _over(known: Known, charts: Charts, blocks: Blocks) -> Charts:
 def _differing(store: Store, base: str, matrix: PatientMatrix, charts: Charts, days: int) -> tuple[np.ndarray, Onto]:
     """Positions (n,) of the patients whose entry in `base` says something else, or who are not in it."""
     pseudonyms = store.pseudonyms(base)
-    names = pseudonyms.names([one.encode(errors="surrogatepass") for one in matrix.patient_ids])
+    names = pseudonyms.names(encoded(matrix.patient_ids))
     place = {name.tobytes(): ix for ix, name in enumerate(names)}
     same, there = np.zeros(len(names), dtype=bool), np.zeros(len(names), dtype=bool)
     gone: list[bytes] = []

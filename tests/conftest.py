@@ -20,8 +20,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from recommender import publication
 from recommender.assembly import assemble
-from recommender.features import PatientMatrix, build_matrix
+from recommender.features import build_matrix
 from recommender.ingest_log import IngestLog
+from recommender.matrix import PatientMatrix
 from recommender.models.linear import LinearModel
 from recommender.ranking import top_n
 from recommender.records import RawEvents, RawPatients, Records
@@ -124,6 +125,7 @@ def tiny_snapshot(tiny_matrix: PatientMatrix, tiny_charts: Charts) -> Callable[.
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[Snapshot, Callable[[], object]], Snapshot]:
     """`interrupted(snapshot, event)`: `event` happens when two of six patients have been written."""
     monkeypatch.setattr(publication, "CHUNK_PATIENTS", 2)
+    monkeypatch.setattr(publication, "WRITERS", 1)
 
     def interrupt(snapshot: Snapshot, event: Callable[[], object]) -> Snapshot:
         send, sent = Index.send, []

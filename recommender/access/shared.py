@@ -47,13 +47,13 @@ class Shared:
         with self._connection.explained():
             self._client.delete(self._key(kind, secret))
 
-    def count(self, who: str, seconds: int) -> tuple[int, int]:
-        """How many of `who` there were in this window of `seconds`, this one included, and in how many it ends."""
+    def count(self, who: str, seconds: int, more: int = 1) -> tuple[int, int]:
+        """How many of `who` there were in this window of `seconds`, with so many more, and in how many it ends."""
         now = time.time()
         window = int(now // seconds)
         key = self._key(f"rate:{window}", who)
         with self._connection.explained(), self._client.pipeline(transaction=False) as pipe:
-            pipe.incr(key)
+            pipe.incrby(key, more)
             pipe.expire(key, 2 * seconds)
             count, _ = pipe.execute()
         return int(count), max(1, int((window + 1) * seconds - now) + 1)

@@ -30,6 +30,7 @@ import orjson
 
 from recommender.access.secret import SiteSecret
 from recommender.audit.events import patient_of
+from recommender.audit.held import HeldFile, appended
 from recommender.errors import AuditBroken, AuditUnavailable, EngineError
 
 FOLDER, LOCK, HEAD = "audit", "lock", "head"
@@ -38,6 +39,7 @@ LARGEST = 256 * 1024 * 1024
 LONGEST_LINE = 64 * 1024
 TAIL = len(b',"mac":""}') + 64
 TAIL_BYTES = 16 * 1024  # of the end of a file, which holds several lines
+LONGEST_NOTE = 1024
 Head = tuple[int, str]  # number and mac of a line; (0, START) before the first
 
 
@@ -72,7 +74,10 @@ class AuditLog:
         self._queue: list[_Waiting] = []
         self._queued = threading.Lock()  # for the queue alone: held for a moment
         self._writing = threading.Lock()  # by the one thread that writes for all in the queue
-        self._known: tuple[Path, int, Head] | None = None  # file, its size, its last line: as we left it
+        self._known: tuple[HeldFile, int, Head] | None = None  # file, its size, its last line: as we left it
+        self._lock = HeldFile(self.folder / LOCK, os.O_RDWR)
+        self._head = HeldFile(self.folder / HEAD, os.O_RDWR)
+        self._noted: tuple[bytes, Head] | None = None  # what stands in the note of the last line, as we left it
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
@@ -102,12 +107,9 @@ class AuditLog:
         """Write and sync; why that could not be done, "" where it was."""
         try:
             with self._alone():
-                handle, head = self._write(events)
-            try:
-                # outside the lock: the syncs of several processes then share one journey to the disk
-                os.fdatasync(handle)
-            finally:
-                os.close(handle)
+                file, head = self._write(events)
+            # outside the lock: the syncs of several processes then share one journey to the disk
+            os.fdatasync(file.handle)
             with self._alone():
                 self._put_head(head)
         except OSError as error:
@@ -118,59 +120,48 @@ class AuditLog:
             return str(error)
         return ""
 
-    def _write(self, events: Sequence[orjson.Fragment]) -> tuple[int, Head]:
-        """The lines behind the last one: the open file, not synced yet, and its last line."""
+    def _write(self, events: Sequence[orjson.Fragment]) -> tuple[HeldFile, Head]:
+        """The lines behind the last one: their file, not synced yet, and its last line."""
         known, self._known = self._known, None
-        file, handle, head, rest = self._end(known)
+        file, size, head, rest = self._end(known)
+        k = self._secrets().number
+        lines: list[bytes] = []
+        bodies: list[dict[str, Any]] = [{"event": event} for event in events]
+        if rest:  # what was cut off becomes lines of its own, which the next one accounts for
+            lines.append(b"" if rest.endswith(b"\n") else b"\n")
+            bodies.insert(0, {"torn": _mark(rest)})
+        for body in bodies:
+            line, mac = _line({"n": head[0] + 1, "k": k, "prev": head[1], **body}, self._key(k))
+            lines.append(line)
+            head = (head[0] + 1, mac)
+        content = b"".join(lines)
         try:
-            size = os.fstat(handle).st_size
-            k = self._secrets().number
-            lines: list[bytes] = []
-            bodies: list[dict[str, Any]] = [{"event": event} for event in events]
-            if rest:  # what was cut off becomes lines of its own, which the next one accounts for
-                lines.append(b"" if rest.endswith(b"\n") else b"\n")
-                bodies.insert(0, {"torn": _mark(rest)})
-            for body in bodies:
-                line, mac = _line({"n": head[0] + 1, "k": k, "prev": head[1], **body}, self._key(k))
-                lines.append(line)
-                head = (head[0] + 1, mac)
-            content = b"".join(lines)
-            try:
-                written = 0
-                while written < len(content):
-                    written += os.write(handle, content[written:])
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(handle, size)  # still under the lock: these bytes were nobody's yet
-                raise
-        except BaseException:
-            os.close(handle)
+            written = 0
+            while written < len(content):
+                written += os.write(file.handle, content[written:])
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(file.handle, size)  # still under the lock: these bytes were nobody's yet
             raise
         self._known = (file, size + len(content), head)
-        return handle, head
+        return file, head
 
-    def _end(self, known: tuple[Path, int, Head] | None) -> tuple[Path, int, Head, bytes]:
-        """The file to append to, open; the last whole line of the log, and what a killed process left behind it."""
+    def _end(self, known: tuple[HeldFile, int, Head] | None) -> tuple[HeldFile, int, Head, bytes]:
+        """The file to append to and its size; the last whole line of the log, and what a killed process left behind
+        it. One that is as we left it, and not full, is still the last: nobody has begun another behind it."""
+        if known and known[1] < LARGEST and known[0].size() == known[1]:
+            return *known, b""
         files = self.files()
-        file = files[-1] if files else self.folder / _name(1)
-        handle = _opened(file)
-        try:
-            size = os.fstat(handle).st_size
-            if known and known[:2] == (file, size):
-                head, rest = known[2], b""
-            else:
-                head, rest = self._last(files)
-                noted = self.head()
-                if noted is not None and (noted[0] > head[0] or (noted[0] == head[0] and noted[1] != head[1])):
-                    raise AuditBroken(f"the end of {file.name} was removed or altered")
-            if size < LARGEST or rest:
-                return file, handle, head, rest
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
-        file = self.folder / _name(head[0] + 1)
-        return file, _opened(file), head, b""
+        file = appended(files[-1] if files else self.folder / _name(1))
+        size = file.size() or 0
+        head, rest = self._last(files)
+        noted = self.head()
+        if noted is not None and (noted[0] > head[0] or (noted[0] == head[0] and noted[1] != head[1])):
+            raise AuditBroken(f"the end of {file.path.name} was removed or altered")
+        if size < LARGEST or rest:
+            return file, size, head, rest
+        file = appended(self.folder / _name(head[0] + 1))
+        return file, file.size() or 0, head, b""
 
     def _last(self, files: list[Path]) -> tuple[Head, bytes]:
         """The last whole line of the last file that has one, and the bytes behind it in the last file."""
@@ -199,23 +190,23 @@ class AuditLog:
         k = self._secrets().number
         mac = hmac.digest(self._key(k), f"head {head[0]}:{head[1]}".encode(), hashlib.sha256).hex()
         text = f"{head[0]}:{head[1]}:{k}:{mac}\n".encode()
-        handle = os.open(self.folder / HEAD, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.pwrite(handle, text, 0)
-            os.ftruncate(handle, len(text))
-        finally:
-            os.close(handle)
+        self._head.make()
+        os.pwrite(self._head.handle, text, 0)
+        os.ftruncate(self._head.handle, len(text))
+        self._noted = (text, head)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def head(self) -> Head | None:
         """The last synced line that is noted; None before the first. Raises AuditBroken where the note was altered."""
-        try:
-            text = (self.folder / HEAD).read_text().strip()
-        except FileNotFoundError:
+        size = self._head.size()
+        if size is None:
             return None
+        read = os.pread(self._head.handle, min(size, LONGEST_NOTE), 0)
+        if self._noted and read == self._noted[0]:
+            return self._noted[1]
         try:
-            number, mac, k, said = text.split(":")
+            number, mac, k, said = read.decode("ascii", "replace").strip().split(":")
             right = hmac.digest(self._key(int(k)), f"head {number}:{mac}".encode(), hashlib.sha256).hex()
             if hmac.compare_digest(right, said):
                 return int(number), mac
@@ -306,14 +297,14 @@ class AuditLog:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Among the threads of this process and all processes of the installation."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with self._thread:
-            handle = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock.make()
+            handle = self._lock.handle
+            fcntl.flock(handle, fcntl.LOCK_EX)
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX)
                 yield
             finally:
-                os.close(handle)
+                fcntl.flock(handle, fcntl.LOCK_UN)
 
 
 # --- lines -----------------------------------------------------------------------------------------------------------
@@ -350,16 +341,3 @@ def _tail(file: Path, size: int, length: int) -> bytes:
     with file.open("rb") as opened:
         opened.seek(max(0, size - length))
         return opened.read(length)
-
-
-def _opened(file: Path) -> int:
-    """The file, to append to; made where it is not there, and then in its folder for good."""
-    new = not file.exists()
-    handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    if new:
-        folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    return handle

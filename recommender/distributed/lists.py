@@ -14,7 +14,7 @@ from recommender.distributed.night import Reading, Today, added
 from recommender.distributed.parts import Parts, Shared
 from recommender.distributed.reading import Part
 from recommender.errors import EngineError
-from recommender.features import ColumnIndex
+from recommender.matrix import ColumnIndex
 from recommender.models.base import Model
 from recommender.pipeline import screened
 from recommender.publication import Begun

@@ -21,10 +21,11 @@ from recommender.distributed.parts import Parts, Shared, summed
 from recommender.distributed.reading import Part
 from recommender.errors import EngineError
 from recommender.evaluation.trial import Trial, visits_trial
-from recommender.features import ColumnIndex, PatientMatrix, Seen, build_matrix, seen_in
+from recommender.features import Seen, build_matrix, seen_in
 from recommender.feedback import FeedbackUse
 from recommender.gate import inputs_in
 from recommender.ingest_log import IngestLog
+from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.models.base import Model
 from recommender.models.factors import FactorModel
 from recommender.models.linear import LinearModel

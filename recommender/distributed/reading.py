@@ -122,15 +122,15 @@ def settle(
     clock = gathered.share(clock_of(gathered.ask(_times)))
     agreed = concepts_of(gathered.ask(partial(_settled, clock)))
     parts = gathered.then(partial(_part, clock, gathered.share(agreed), gathered.share(forgotten)))
-    log, seen = IngestLog(), False
-    for account in parts.ask(_log):
-        log.join(account, lookups if seen else ())
-        seen = True
+    accounts = parts.ask(_account)  # once: whatever is asked, a part is read from its disk to answer
+    log = IngestLog()
+    for place, (account, _) in enumerate(accounts):
+        log.join(account, lookups if place else ())
     if agreed.latest == MISSING and not clock.value.own:
         raise InputError(f"no usable event, so there is nothing to learn from{log.main_reason}")
     if not agreed.concepts["kind"].isin(THERAPIES).any():
         raise InputError(f"no usable treatment, so there is nothing to learn from{log.main_reason}")
-    if not sum(parts.ask(_people)):
+    if not any(people for _, people in accounts):
         raise InputError(f"no patient can be used{log.main_reason}")
     return parts, agreed.concepts, log
 
@@ -150,9 +150,5 @@ def _part(
     return Part(gathered.number, forgotten.value.left_out(gathered.assembly.records(agreed.value)))
 
 
-def _log(part: Part) -> IngestLog:
-    return part.records.log
-
-
-def _people(part: Part) -> int:
-    return part.records.n_patients
+def _account(part: Part) -> tuple[IngestLog, int]:
+    return part.records.log, part.records.n_patients

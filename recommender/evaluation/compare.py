@@ -15,7 +15,8 @@ from recommender.evaluation import metrics
 from recommender.evaluation.bootstrap import Interval, intervals
 from recommender.evaluation.split import Fold
 from recommender.evaluation.trial import Trial
-from recommender.features import MIN_TARGET_PATIENTS, PatientMatrix
+from recommender.features import MIN_TARGET_PATIENTS
+from recommender.matrix import PatientMatrix
 from recommender.models.base import Model
 from recommender.ranking import places
 

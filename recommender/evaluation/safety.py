@@ -18,7 +18,7 @@ import pandas as pd
 from recommender.evaluation import metrics
 from recommender.evaluation.bootstrap import Interval, intervals
 from recommender.evaluation.compare import Evaluation, K
-from recommender.features import Column
+from recommender.matrix import Column
 from recommender.moments import Moments
 from recommender.ranking import DEPTH, SPARE, places
 from recommender.records import Records

@@ -18,7 +18,8 @@ from scipy import sparse
 
 from recommender.blocks import CHUNK, Blocks
 from recommender.examples import matrix_of_visits, visited
-from recommender.features import PatientMatrix, build_matrix
+from recommender.features import build_matrix
+from recommender.matrix import PatientMatrix
 from recommender.moments import RESOURCE, Moments, now
 from recommender.records import THERAPIES, Records
 

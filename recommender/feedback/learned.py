@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from recommender.features import PatientMatrix
 from recommender.feedback.events import NEEDS_REASON, FeedbackEvent, standing
+from recommender.matrix import PatientMatrix
 
 OFF = "off"
 HOW = (OFF, "labels", "weights")

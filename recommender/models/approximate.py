@@ -18,7 +18,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from recommender.errors import TrainingError
-from recommender.models.linear import gram_matrix
+from recommender.models.gram import gram_matrix
 
 DIMENSIONS = 128
 ROWS_PER_CELL = 400

@@ -15,15 +15,16 @@ import numba
 import numpy as np
 from scipy import sparse
 
-from recommender.features import PatientMatrix
+from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.sequence import without_visits
 
 
-class Contribution(NamedTuple):
-    """What one column of the patient's row adds to one score; the parts of a score add up to it."""
+class Contributions(NamedTuple):
+    """What columns of a patient's row add to one score, which their values add up to. columns (k,) int, each once;
+    values (k,) float64, none of them 0."""
 
-    column_ix: int
-    value: float
+    columns: np.ndarray
+    values: np.ndarray
 
 
 class Model(ABC):
@@ -53,13 +54,14 @@ class Model(ABC):
     def score(self, rows: sparse.csr_matrix) -> np.ndarray:
         """(n_rows, n_columns) CSR float32 with sorted indices -> (n_rows, n_targets) float32; NaN: cannot score."""
 
-    def summed(self, rows: sparse.csr_matrix) -> tuple[sparse.csr_matrix, np.ndarray] | None:
-        """Where scores are a plain product: the rows, and the weights (n_columns, n_targets) float32, that `score`
-        multiplies, so that who ranks can do both at once; None for any other model."""
+    def summed(self, indptr: np.ndarray, indices: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Where scores are a plain product: what the entries of the rows weigh in it (nnz,) float32, and the weights
+        (n_columns, n_targets) float32 that they are multiplied with, so that who ranks can do both at once, without a
+        matrix for a single row; None for any other model."""
         return None
 
     @abstractmethod
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
         """What each column of one row adds to the score of `target` (a position among the targets).
 
         columns (k,) int, ascending, and weights (k,) float32 are the row's non-zero entries.
@@ -115,28 +117,28 @@ class AdditiveModel(FieldModel):
     _: KW_ONLY
     weights: np.ndarray = field(default_factory=unlearned)
 
-    def evened(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
-        """The rows as they are multiplied with the weights."""
-        return rows
+    def evened(self, indptr: np.ndarray, indices: np.ndarray, data: np.ndarray) -> np.ndarray:  # (nnz,) float32
+        """What the entries of rows weigh when they are multiplied with the weights."""
+        return data
 
     def score(self, rows: sparse.csr_matrix) -> np.ndarray:
-        rows = self.evened(rows)
         scores = np.zeros((rows.shape[0], self.weights.shape[1]), dtype=np.float32)
-        add_rows(rows.indptr, rows.indices, rows.data, self.weights, scores)
+        data = self.evened(rows.indptr, rows.indices, rows.data)
+        add_rows(rows.indptr, rows.indices, data, self.weights, scores)
         return scores
 
-    def summed(self, rows: sparse.csr_matrix) -> tuple[sparse.csr_matrix, np.ndarray] | None:
+    def summed(self, indptr: np.ndarray, indices: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         same = type(self).score is AdditiveModel.score  # a subclass that does more than add up is asked for its scores
-        return (self.evened(rows), self.weights) if same else None
+        return (self.evened(indptr, indices, data), self.weights) if same else None
 
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
         return as_contributions(columns, weights.astype(np.float64) * self.weights[columns, target])
 
 
-def as_contributions(columns: np.ndarray, parts: np.ndarray) -> list[Contribution]:
+def as_contributions(columns: np.ndarray, parts: np.ndarray) -> Contributions:
     """columns (k,) and what each adds (k,) float64; a column that adds nothing is left out."""
     there = parts != 0.0
-    return list(map(Contribution, columns[there].tolist(), parts[there].tolist()))
+    return Contributions(columns[there], parts[there])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -169,17 +171,43 @@ def add_row(start: int, end: int, indices: np.ndarray, data: np.ndarray, weights
 
 def keep_entries(rows: sparse.csr_matrix, kept: np.ndarray) -> sparse.csr_matrix:
     """The rows without the entries that are not `kept` (nnz,) bool; `rows` stay as they are."""
-    indptr = np.concatenate([[0], np.cumsum(kept)])[rows.indptr].astype(rows.indptr.dtype)
-    return sparse.csr_matrix((rows.data[kept], rows.indices[kept], indptr), shape=rows.shape)
+    room = np.count_nonzero(kept) + 1
+    indptr, indices, data = np.empty_like(rows.indptr), np.empty(room, rows.indices.dtype), np.empty(room, rows.dtype)
+    _keep(rows.indptr, rows.indices, rows.data, kept, indptr, indices, data)
+    return sparse.csr_matrix((data[:-1], indices[:-1], indptr), shape=rows.shape)
+
+
+@numba.njit(cache=True, nogil=True)
+def _keep(
+    indptr: np.ndarray,
+    indices: np.ndarray,
+    data: np.ndarray,
+    kept: np.ndarray,
+    kept_indptr: np.ndarray,
+    kept_indices: np.ndarray,
+    kept_data: np.ndarray,
+) -> None:
+    """Every entry is written, and the next one over it if it is not kept: hence room for one more than stay."""
+    end = kept_indptr[0] = 0
+    for row in range(len(indptr) - 1):
+        for a in range(indptr[row], indptr[row + 1]):
+            kept_indices[end], kept_data[end] = indices[a], data[a]
+            end += kept[a]
+        kept_indptr[row + 1] = end
+
+
+def is_item(index: ColumnIndex, context: bool) -> np.ndarray:  # (n_columns,) bool
+    """Treatments and, with `context`, all other columns but the baseline."""
+    items = np.full(len(index), context)
+    items[index.block("treatments")] = True
+    items[index.block("baseline")] = False
+    return items
 
 
 def item_rows(matrix: PatientMatrix, context: bool) -> sparse.csr_matrix:
-    """All that is known of the patients in treatments and, with `context`, in all other columns but the baseline."""
-    whole, is_item = matrix.whole, np.zeros(len(matrix.index), dtype=bool)
-    is_item[:] = context
-    is_item[matrix.index.block("treatments")] = True
-    is_item[matrix.index.block("baseline")] = False
-    return keep_entries(whole, is_item[whole.indices])
+    """All that is known of the patients in the columns that are items."""
+    whole = matrix.whole
+    return keep_entries(whole, is_item(matrix.index, context)[whole.indices])
 
 
 def in_canonical_order(matrix: PatientMatrix) -> PatientMatrix:

@@ -18,8 +18,8 @@ import numpy as np
 from scipy import sparse
 
 from recommender.errors import TrainingError
-from recommender.features import PatientMatrix
-from recommender.models.base import Contribution, FieldModel, Model, as_contributions, in_canonical_order, unlearned
+from recommender.matrix import PatientMatrix
+from recommender.models.base import Contributions, FieldModel, Model, as_contributions, in_canonical_order, unlearned
 from recommender.models.directed import DirectedModel
 from recommender.models.linear import LinearModel
 from recommender.models.logistic import CandidatesLogisticModel, LogisticModel
@@ -104,12 +104,13 @@ class BlendModel(FieldModel):
         ]
         return np.asarray(np.sum(parts, axis=0))
 
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
         plain, parts = columns < self.n_plain, dict.fromkeys(columns.tolist(), 0.0)
         for factor, model in zip(self.factors.astype(np.float64), self._fitted, strict=True):
             row = (columns, weights) if model.reads_derived else (columns[plain], weights[plain])
-            for part in model.contributions(*row, target) if factor else ():
-                parts[part.column_ix] = parts.get(part.column_ix, 0.0) + factor * part.value
+            if factor:
+                for ix, value in zip(*(part.tolist() for part in model.contributions(*row, target)), strict=True):
+                    parts[ix] = parts.get(ix, 0.0) + factor * value
         return as_contributions(np.array(list(parts)), np.array(list(parts.values())))
 
 

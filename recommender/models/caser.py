@@ -26,8 +26,8 @@ import numpy as np
 from scipy import sparse
 
 from recommender.errors import TrainingError
-from recommender.features import ColumnIndex, PatientMatrix
-from recommender.models.base import Contribution, FieldModel, as_contributions, in_canonical_order, unlearned
+from recommender.matrix import ColumnIndex, PatientMatrix
+from recommender.models.base import Contributions, FieldModel, as_contributions, in_canonical_order, unlearned
 from recommender.sequence import BLOCK, LENGTH, items_of
 
 STATIC = ("allergies", "demographics")
@@ -88,7 +88,7 @@ class CaserModel(FieldModel):
         _score(rows.indptr, rows.indices, rows.data, *arrays, *more, scores)
         return scores
 
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
         """What is said of nobody goes to the last column that is not read (the baseline), or to the first one."""
         n = len(columns)
         indptr = np.concatenate([[0], np.arange(n + 1).cumsum()])

@@ -27,15 +27,15 @@ from scipy import linalg, sparse
 from threadpoolctl import threadpool_limits
 
 from recommender.errors import TrainingError
-from recommender.features import PatientMatrix
+from recommender.matrix import PatientMatrix
 from recommender.models.base import (
     AdditiveModel,
-    Contribution,
+    Contributions,
     as_contributions,
     in_canonical_order,
     unlearned,
 )
-from recommender.models.linear import gram_matrix
+from recommender.models.gram import gram_matrix
 from recommender.models.popularity import share_of_patients
 
 # L2 penalty of the columns of each kind, in units of moments after which one treatment began: see docs/evaluation.md
@@ -92,7 +92,9 @@ class DirectedModel(AdditiveModel):
         root = np.diff(taught.outcomes.indptr) ** -0.25  # of v_u
         if taught.weight is not None:
             root *= np.sqrt(taught.weight)
-        known = sparse.csr_matrix(_times(fitted.evened(taught.rows), root)[:, used])
+        evened = fitted.evened(rows.indptr, rows.indices, rows.data)
+        whole = sparse.csr_matrix((evened, rows.indices, rows.indptr), shape=rows.shape)
+        known = sparse.csr_matrix(_times(whole, root)[:, used])
         foreseen = _times(_targets(taught, self.surplus), root)
         gram = gram_matrix(known)
         gram[np.diag_indices_from(gram)] += penalty[used]
@@ -108,19 +110,13 @@ class DirectedModel(AdditiveModel):
         penalties["baseline"] = self.penalties["baseline"]
         return np.array([penalties[column.kind] for column in matrix.index.columns])
 
-    def evened(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
+    def evened(self, indptr: np.ndarray, indices: np.ndarray, data: np.ndarray) -> np.ndarray:
         """The rows brought to one length; the baseline column and unused ones, which have none, as they are."""
-        data = self._evened(rows.indptr, rows.indices, rows.data)
-        return sparse.csr_matrix((data, rows.indices, rows.indptr), shape=rows.shape)
-
-    def _evened(self, indptr: np.ndarray, indices: np.ndarray, data: np.ndarray) -> np.ndarray:
         # a row's length does not depend on the rows beside it: who is scored alone gets the night's scores to the bit
-        factor = self.mean_length / np.maximum(_lengths(indptr, indices, data, self.length), np.float32(1e-6))
-        evened = np.where(self.length[indices] > 0, data * np.repeat(factor, np.diff(indptr)), data)
-        return evened.astype(np.float32)
+        return _evened(indptr, indices, data, self.length, self.mean_length[0])
 
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
-        evened = self._evened(np.array([0, len(columns)], dtype=np.int32), columns, weights)
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
+        evened = self.evened(np.array([0, len(columns)], dtype=np.int32), columns, weights)
         return as_contributions(columns, evened.astype(np.float64) * self.weights[columns, target])
 
 
@@ -144,6 +140,18 @@ def _lengths(
             total += np.float64(data[a] * data[a] * length[indices[a]])
         found[row] = np.sqrt(total)
     return found
+
+
+@numba.njit(cache=True, nogil=True)
+def _evened(
+    indptr: np.ndarray, indices: np.ndarray, data: np.ndarray, length: np.ndarray, mean: float
+) -> np.ndarray:  # (nnz,) float32
+    lengths, evened = _lengths(indptr, indices, data, length), np.empty(len(data), np.float32)
+    for row in range(len(lengths)):
+        factor = mean / max(lengths[row], np.float32(1e-6))
+        for a in range(indptr[row], indptr[row + 1]):
+            evened[a] = data[a] * factor if length[indices[a]] > 0 else data[a]
+    return evened
 
 
 def _times(rows: sparse.csr_matrix, factor: np.ndarray) -> sparse.csr_matrix:

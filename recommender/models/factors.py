@@ -22,8 +22,15 @@ import numpy as np
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
-from recommender.features import ColumnIndex, PatientMatrix
-from recommender.models.base import Contribution, FieldModel, as_contributions, in_canonical_order, item_rows, unlearned
+from recommender.matrix import ColumnIndex, PatientMatrix
+from recommender.models.base import (
+    Contributions,
+    FieldModel,
+    as_contributions,
+    in_canonical_order,
+    item_rows,
+    unlearned,
+)
 from recommender.models.popularity import share_of_patients
 
 
@@ -67,7 +74,7 @@ class FactorModel(FieldModel):
         _add_scores(*inputs, self.alpha, self._target_points, scores)
         return scores
 
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
         points, extra = self.points[columns].astype(np.float64), self.alpha * weights.astype(np.float64)
         normal = self._normal + (points.T * extra) @ points
         toward = np.linalg.solve(normal, self.points[self.targets[target]].astype(np.float64))

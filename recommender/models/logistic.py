@@ -15,7 +15,7 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from recommender.errors import TrainingError
-from recommender.features import PatientMatrix
+from recommender.matrix import PatientMatrix
 from recommender.models.base import AdditiveModel, in_canonical_order
 
 MIN_SEEN = 5  # examples; a column seen at fewer is not learned from

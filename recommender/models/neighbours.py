@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import ClassVar, Self
 
@@ -9,18 +11,19 @@ import numba
 import numpy as np
 from scipy import sparse
 
-from recommender.features import PatientMatrix
+from recommender.matrix import PatientMatrix
 from recommender.models.base import (
     AdditiveModel,
-    Contribution,
+    Contributions,
     add_rows,
     as_contributions,
     in_canonical_order,
+    is_item,
     item_rows,
     keep_entries,
     unlearned,
 )
-from recommender.models.linear import gram_matrix
+from recommender.models.gram import gram_matrix, times_together
 from recommender.models.patients import PatientsModel
 from recommender.models.popularity import share_of_patients
 
@@ -54,14 +57,14 @@ class ItemCosineModel(AdditiveModel):
             as_it_is and matrix.weight is None and (matrix.rows.data == 1).all()
         ):  # what is counted adds up exactly
             matrix = in_canonical_order(matrix)  # for the sums, which decide between near-equal neighbours
-        rows = self._weighted(item_rows(matrix, self.context))
-        weights = _nearest(rows, matrix.index.targets, self.n_neighbors, self.shrink, self.cosine)
+        rows, used = self._weighted(matrix), is_item(matrix.index, self.context)
+        weights = _nearest(rows, used, matrix.index.targets, self.n_neighbors, self.shrink, self.cosine)
         weights[matrix.index.block("baseline")] = self.prior * share_of_patients(matrix)
         return replace(self, weights=weights)
 
-    def _weighted(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
-        """x, from the patients' rows."""
-        return rows
+    def _weighted(self, matrix: PatientMatrix) -> sparse.csr_matrix:
+        """x, in the columns that are items; in others anything."""
+        return matrix.whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +76,8 @@ class ItemTfidfModel(ItemCosineModel):
 
     name: ClassVar[str] = "item-tfidf"
 
-    def _weighted(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
+    def _weighted(self, matrix: PatientMatrix) -> sparse.csr_matrix:
+        rows = item_rows(matrix, self.context)
         return _replaced(rows, np.sqrt(rows.data) * _patient_idf(rows))
 
 
@@ -86,7 +90,8 @@ class ItemBm25Model(ItemCosineModel):
     n_neighbors: int = 1_000
     shrink: float = 10.0
 
-    def _weighted(self, rows: sparse.csr_matrix) -> sparse.csr_matrix:
+    def _weighted(self, matrix: PatientMatrix) -> sparse.csr_matrix:
+        rows = item_rows(matrix, self.context)
         length = np.bincount(rows.indices, rows.data, minlength=rows.shape[1])
         average = length.sum() / max(np.count_nonzero(length), 1)
         saturation = BM25_K1 * (1 - BM25_B + BM25_B * length / (average or 1.0))
@@ -129,8 +134,8 @@ class ItemUserModel(PatientsModel):
 
     def _learn(self, matrix: PatientMatrix) -> Self:
         """Everything but the mix."""
-        rows = item_rows(matrix, context=True)
-        nearest = _nearest(rows, matrix.index.targets, self.n_items, self.shrink, cosine=True) > 0
+        used = is_item(matrix.index, context=True)
+        nearest = _nearest(matrix.whole, used, matrix.index.targets, self.n_items, self.shrink, cosine=True) > 0
         weights = np.ascontiguousarray(nearest / np.maximum(nearest.sum(axis=0), 1), dtype=np.float32)
         return replace(super().fit(matrix), weights=weights)
 
@@ -142,13 +147,13 @@ class ItemUserModel(PatientsModel):
     def score(self, rows: sparse.csr_matrix) -> np.ndarray:
         return self.mix * self._by_items(rows) + (1 - self.mix) * super().score(rows)
 
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
         mix = float(self.mix[0])
         parts = dict.fromkeys([*columns.tolist(), self.baseline_ix], 0.0)
         for column, weight in zip(columns.tolist(), weights.tolist(), strict=True):
             parts[column] += mix * weight * float(self.weights[column, target])
-        for part in super().contributions(columns, weights, target):
-            parts[part.column_ix] += (1 - mix) * part.value
+        for ix, value in zip(*(part.tolist() for part in super().contributions(columns, weights, target)), strict=True):
+            parts[ix] += (1 - mix) * value
         return as_contributions(np.array(list(parts)), np.array(list(parts.values())))
 
 
@@ -187,21 +192,29 @@ def _patient_idf(rows: sparse.csr_matrix) -> np.ndarray:  # (nnz,) float64, of t
     return np.repeat(np.log(max(n_items, 1)) - np.log1p(n_of_patient), n_of_patient)
 
 
-def _nearest(rows: sparse.csr_matrix, targets: np.ndarray, n_neighbors: int, shrink: float, cosine: bool) -> np.ndarray:
+def _nearest(
+    rows: sparse.csr_matrix, used: np.ndarray, targets: np.ndarray, n_neighbors: int, shrink: float, cosine: bool
+) -> np.ndarray:
     """Shrunk similarities (n_columns, n_targets) float32 of each target's `n_neighbors` nearest columns, all others 0.
 
-    A target is no neighbour of itself; of equally near columns the lower comes first. Without `cosine`, products.
+    `used` (n_columns,) bool: which columns can be near. A target is no neighbour of itself; of equally near columns the
+    lower comes first. Without `cosine`, products.
     """
-    products, lengths, ones = gram_matrix(rows), np.ones(rows.shape[1]), np.ones_like(rows.data)
-    # how many patients have both is in the products where everything weighs 1, and where nothing is shrunk no matter
-    counted = shrink == 0 or np.array_equal(rows.data, ones)
-    together = products if counted else gram_matrix(_replaced(rows, ones))
+    counted = bool((rows.data == 1).all())  # then the products are how many patients have both
+    products = times_together(rows, used) if counted else gram_matrix(rows, used)
+    together = products if counted or shrink == 0 else times_together(rows, used)  # no matter where nothing is shrunk
+    lengths = np.ones(rows.shape[1])
     if cosine:
         lengths = np.sqrt(products.diagonal())
         lengths[lengths == 0] = 1.0
     similar = np.zeros((rows.shape[1], len(targets)), dtype=np.float32)
-    if n_neighbors:
-        _keep_nearest(products, lengths, together, float(shrink), targets, n_neighbors, similar)
+
+    def keep(some: np.ndarray) -> None:
+        _keep_nearest(products, lengths, together, float(shrink), targets, some[0], some[-1] + 1, n_neighbors, similar)
+
+    if n_neighbors and len(targets):
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(keep, np.array_split(np.arange(len(targets)), min(os.cpu_count() or 1, len(targets)))))
     return similar
 
 
@@ -212,16 +225,22 @@ def _keep_nearest(
     together: np.ndarray,
     shrink: float,
     targets: np.ndarray,
+    first: int,
+    stop: int,
     n: int,
     similar: np.ndarray,
 ) -> None:
-    """Fill `similar`, one target at a time: its line of similarities stays in the nearest cache."""
+    """Fill `similar` of the targets [first, stop), one at a time: its line of similarities stays in the nearest
+    cache."""
     line, heap = np.empty(len(lengths)), np.empty(n)
-    for place in range(len(targets)):
+    for place in range(first, stop):
         target = targets[place]
         product, both, length = products[target], together[target], lengths[target]
         for c in range(len(line)):
-            line[c] = product[c] / length / lengths[c] * (both[c] / (both[c] + shrink)) if both[c] > 0 else 0.0
+            line[c] = product[c] / length / lengths[c]
+        if shrink:
+            for c in range(len(line)):
+                line[c] *= both[c] / (both[c] + shrink)
         line[target] = 0.0
         last, nearer = _last_of(line, heap), 0
         for c in range(len(line)):
@@ -239,16 +258,21 @@ def _keep_nearest(
 def _last_of(line: np.ndarray, heap: np.ndarray) -> float:
     """The smallest of the len(heap) largest numbers above 0, or 0 where there are not so many; `heap` holds them, each
     no larger than the two at twice its place and one or two more."""
-    filled = 0
-    for c in range(len(line)):
+    filled = c = 0
+    while c < len(line) and filled < len(heap):
         value = line[c]
-        if filled < len(heap) and value > 0:
+        if value > 0:
             place, filled = filled, filled + 1
             while place > 0 and heap[(place - 1) // 2] > value:
                 heap[place] = heap[(place - 1) // 2]
                 place = (place - 1) // 2
             heap[place] = value
-        elif value > 0 and value > heap[0]:
+        c += 1
+    if filled < len(heap):
+        return 0.0
+    least = heap[0]  # in a register, as nearly no number of the rest is larger
+    for value in line[c:]:
+        if value > least:
             place, child = 0, 1
             while child < len(heap):
                 if child + 1 < len(heap) and heap[child + 1] < heap[child]:
@@ -258,4 +282,5 @@ def _last_of(line: np.ndarray, heap: np.ndarray) -> float:
                 heap[place] = heap[child]
                 place, child = child, 2 * child + 1
             heap[place] = value
-    return heap[0] if filled == len(heap) else 0.0
+            least = heap[0]
+    return float(least)

@@ -13,10 +13,10 @@ import numba
 import numpy as np
 from scipy import sparse
 
-from recommender.features import PatientMatrix
+from recommender.matrix import PatientMatrix
 from recommender.models import approximate
 from recommender.models.base import (
-    Contribution,
+    Contributions,
     FieldModel,
     as_contributions,
     in_canonical_order,
@@ -92,7 +92,7 @@ class PatientsModel(FieldModel):
         _mean_outcomes(ids, votes, self.outcome_indptr, self.outcome_indices, self.share, self.prior, scores)
         return scores
 
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
         """With the neighbours given, a cosine is a sum over the columns, and each neighbour's vote is divided likewise;
         popularity's part is the baseline column's.
         """

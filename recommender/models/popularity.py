@@ -8,8 +8,8 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy import sparse
 
-from recommender.features import PatientMatrix
-from recommender.models.base import Contribution, FieldModel, unlearned
+from recommender.matrix import PatientMatrix
+from recommender.models.base import Contributions, FieldModel, as_contributions, unlearned
 
 FEW = 5  # added to those who could begin a treatment, so that a share of two of three is not taken at its word
 
@@ -29,8 +29,8 @@ class PopularityModel(FieldModel):
     def score(self, rows: sparse.csr_matrix) -> np.ndarray:
         return np.tile(self.share, (rows.shape[0], 1))
 
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
-        return [Contribution(self.baseline_ix, float(self.share[target]))]
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
+        return as_contributions(np.array([self.baseline_ix]), self.share[[target]].astype(np.float64))
 
 
 def share_of_patients(matrix: PatientMatrix) -> np.ndarray:  # (n_targets,) float32
@@ -38,10 +38,11 @@ def share_of_patients(matrix: PatientMatrix) -> np.ndarray:  # (n_targets,) floa
 
     Of what began after a moment, the share of those who could begin it, for who had it already could not.
     """
-    began = counted(matrix.outcomes, matrix.weight)
+    had = counted(matrix.rows, matrix.weight)[matrix.index.targets]
     if matrix.later is None:
-        return (began / max(patients(matrix), 1)).astype(np.float32)
-    return (began / (patients(matrix) - counted(matrix.had, matrix.weight) + FEW)).astype(np.float32)
+        return (had / max(patients(matrix), 1)).astype(np.float32)
+    began = counted(matrix.later, matrix.weight)
+    return (began / (patients(matrix) - had + FEW)).astype(np.float32)
 
 
 def counted(part: sparse.csr_matrix, weight: np.ndarray | None) -> np.ndarray:  # (n_columns,) float64

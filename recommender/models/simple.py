@@ -11,8 +11,8 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy import sparse
 
-from recommender.features import PatientMatrix
-from recommender.models.base import AdditiveModel, Contribution, add_rows, as_contributions, unlearned
+from recommender.matrix import PatientMatrix
+from recommender.models.base import AdditiveModel, Contributions, add_rows, as_contributions, unlearned
 from recommender.models.popularity import share_of_patients
 
 TINY = np.float32(1e-12)  # keeps an empty row's 0 / 0 a 0
@@ -57,7 +57,7 @@ class ConditionalModel(AdditiveModel):
         add_rows(rows.indptr, rows.indices, rows.data, self.mass, mass)
         return super().score(rows) / np.maximum(mass, TINY)
 
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> list[Contribution]:
+    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
         mass = max(float(weights.astype(np.float64) @ self.mass[columns, 0]), float(TINY))
         return as_contributions(columns, weights.astype(np.float64) * self.weights[columns, target] / mass)
 

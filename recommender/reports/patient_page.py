@@ -13,8 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
-from recommender.features import Column
 from recommender.formulary import Formulary
+from recommender.matrix import Column
 from recommender.offer import Desk
 from recommender.offered import Item, NotChecked, ReasonPart, Warned, WithheldItem, elapsed_days, offered, plain_name
 from recommender.records import THERAPIES

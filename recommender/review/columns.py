@@ -18,7 +18,7 @@ import numpy as np
 from scipy import sparse
 
 from recommender.errors import InputError
-from recommender.features import Block, Column, ColumnIndex, PatientMatrix
+from recommender.matrix import Block, Column, ColumnIndex, PatientMatrix
 from recommender.safety.charts import Charts
 from recommender.vocabulary import ConditionVocabulary
 

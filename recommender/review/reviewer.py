@@ -17,7 +17,7 @@ import numpy as np
 from scipy import sparse
 
 from recommender.errors import TrainingError
-from recommender.features import Column, ColumnIndex, PatientMatrix
+from recommender.matrix import Column, ColumnIndex, PatientMatrix
 from recommender.model_files import ModelFiles
 from recommender.models.linear import PENALTIES, LinearModel
 from recommender.review.columns import LABS, Pattern, Reading, reading
@@ -104,20 +104,18 @@ class Reviewer:
     def _parts(self, read: sparse.csr_matrix, target: int, group: str) -> tuple[Part, ...]:
         """The largest parts for it; none where the record beside the problem list says too little."""
         index = self.index
+        columns, values = self.model.contributions(read.indices, read.data, target)
         speaks = [
-            part
-            for part in self.model.contributions(read.indices, read.data, target)
-            if part.value > 0 and index.block_of(part.column_ix) != "baseline"
+            (index.columns[ix], value)
+            for value, ix in sorted(zip((-values).tolist(), columns.tolist(), strict=True))
+            if value < 0 and index.block_of(ix) != "baseline"
         ]
-        record = [part for part in speaks if index.columns[part.column_ix].kind in FOUND_IN]
-        if not record or sum(part.value for part in record) < SHARE * sum(part.value for part in speaks):
+        record = [(column, -value) for column, value in speaks if column.kind in FOUND_IN]
+        if not record or sum(value for _, value in record) < SHARE * -sum(value for _, value in speaks):
             return ()
         drugs = self.indications.drugs_for(group)
-        shown = [part for part in record if part.value >= SMALLEST]
-        largest = sorted(shown, key=lambda part: (-part.value, part.column_ix))[:REASONS]
         return tuple(
-            Part(index.columns[part.column_ix], part.value, index.columns[part.column_ix].code in drugs)
-            for part in largest
+            Part(column, value, column.code in drugs) for column, value in record[:REASONS] if value >= SMALLEST
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from recommender.evaluation.trial import Trial
-from recommender.features import ColumnIndex, PatientMatrix
+from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.models.base import keep_entries
 from recommender.moments import now
 from recommender.records import Records

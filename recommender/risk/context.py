@@ -18,7 +18,7 @@ from recommender.evaluation.bootstrap import Interval, intervals
 from recommender.evaluation.compare import MAIN, evaluate
 from recommender.evaluation.split import Fold, folds_of
 from recommender.evaluation.trial import Trial
-from recommender.features import Block, Column, ColumnIndex, PatientMatrix
+from recommender.matrix import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.directed import DirectedModel
 from recommender.risk.models import RiskModel
 from recommender.risk.table import RiskTable

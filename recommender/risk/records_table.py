@@ -19,7 +19,8 @@ from scipy import sparse
 
 from recommender.errors import InputError, TrainingError
 from recommender.evaluation.breakdown import SEX, age_words
-from recommender.features import DAYS_PER_YEAR, MIN_TARGET_PATIENTS, Column, chart_rows
+from recommender.features import DAYS_PER_YEAR, MIN_TARGET_PATIENTS, chart_rows
+from recommender.matrix import Column
 from recommender.moments import MISSING, Moments, now
 from recommender.records import Records
 from recommender.risk.table import Feature, Inputs, Outcome, RiskTable

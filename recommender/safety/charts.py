@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from recommender.blocks import CHUNK
-from recommender.features import Column
+from recommender.matrix import Column
 from recommender.moments import MISSING, Moments, now
 from recommender.records import Records
 

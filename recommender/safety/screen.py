@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recommender.features import Column
+from recommender.matrix import Column
 from recommender.safety.allergy import AllergyMeaning
 from recommender.safety.charts import KINDS, Charts, Known
 from recommender.safety.kernel import ALLERGY, CONDITION, LAB, THERAPY, Meanings, screen_patients

@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from recommender.features import Column
+from recommender.matrix import Column
 from recommender.safety.charts import RUNS, SEXES, Chart, Charts
 from recommender.safety.kernel import (
     CONTRAINDICATED,

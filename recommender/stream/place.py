@@ -8,12 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from recommender.access import SiteSecret
 from recommender.errors import StoreCorrupt
-from recommender.packing import Words
-from recommender.pseudonyms import NAME_BYTES, Pseudonyms
+from recommender.pseudonyms import Pseudonyms
 from recommender.store_connection import Client, Connection
 
 MOST_HELD = 100_000  # patients whose name and seal are not made anew each time
@@ -88,10 +85,7 @@ class Place:
         names = self._names()
         held = names.sealed.get(patient_id)
         if held is None:
-            name = names.newest.name(patient_id)
-            ids = Words.of([patient_id.encode(errors="surrogatepass")])
-            by = np.frombuffer(name, dtype=np.uint8).reshape(1, NAME_BYTES)
-            content = names.newest.seal(by, ids).data.tobytes()
+            name, content = names.newest.sealed(patient_id)
             held = (name.hex(), b"%d:" % names.newest.number + content)
             if len(names.sealed) >= MOST_HELD:
                 names.sealed.clear()

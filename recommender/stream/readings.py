@@ -9,7 +9,7 @@ changed meanwhile (`settle`): so what is done twice tells nothing twice.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -204,21 +204,26 @@ class Readings:
 
     def newest(self, patient_ids: Sequence[str]) -> list[Mapping[str, Observation]]:
         """Of each patient, code -> observation. Also what was kept before the site's secret was changed."""
-        place = self.place
-        with place.explained(), place.client.pipeline(transaction=False) as pipe:
-            for patient_id in patient_ids:
-                for who in place.whos(patient_id):
-                    pipe.hgetall(place.of(who))
-            answers = iter(pipe.execute())
-        found = list[Mapping[str, Observation]]()
-        for patient_id in patient_ids:
-            newest: dict[str, Observation] = {}
-            for who in place.whos(patient_id):
-                for code, one in _person(who, patient_id, next(answers)).newest.items():
-                    if code not in newest or one.order > newest[code].order:
-                        newest[code] = one
-            found.append(newest)
-        return found
+        keys = [self.kept_under(patient_id) for patient_id in patient_ids]
+        with self.place.explained():
+            answers = iter(self.place.connection.asked(*(("HGETALL", key) for theirs in keys for key in theirs)))
+        return [
+            self.newest_of(patient_id, [next(answers) for _ in theirs])
+            for patient_id, theirs in zip(patient_ids, keys, strict=True)
+        ]
+
+    def kept_under(self, patient_id: str) -> list[str]:
+        """The keys of the hashes that may hold something of a patient, for who reads them beside other things."""
+        return [self.place.of(who) for who in self.place.whos(patient_id)]
+
+    def newest_of(self, patient_id: str, hashes: Sequence[Sequence[bytes]]) -> Mapping[str, Observation]:
+        """Code -> observation. hashes: what is under those keys, names and values in turn."""
+        newest: dict[str, Observation] = {}
+        for told in hashes:
+            for code, one in _newest(zip(told[::2], told[1::2], strict=True), patient_id).items():
+                if code not in newest or one.order > newest[code].order:
+                    newest[code] = one
+        return newest
 
     def person(self, patient_id: str) -> Person:
         who = self.place.who(patient_id)
@@ -338,8 +343,12 @@ def _observation(content: bytes, patient_id: str) -> Observation:
 
 
 def _person(who: str, patient_id: str, fields: Mapping[bytes, bytes]) -> Person:
-    newest = {name[2:].decode(): _observation(value, patient_id) for name, value in fields.items() if name[:2] == b"v:"}
+    newest = _newest(fields.items(), patient_id)
     return Person(who, patient_id, fields.get(b"rev", b""), newest, fields.get(b"told", b""))
+
+
+def _newest(fields: Iterable[tuple[bytes, bytes]], patient_id: str) -> dict[str, Observation]:
+    return {name[2:].decode(): _observation(value, patient_id) for name, value in fields if name[:2] == b"v:"}
 
 
 def _bare(event: Event) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from recommender.features import Column
 from recommender.loaders.measurements import measurements
+from recommender.matrix import Column
 from recommender.observations import KEPT_DAYS, Observation, milliseconds
 from recommender.safety.charts import OLDEST
 from recommender.safety.screen import CREATININE, Screen

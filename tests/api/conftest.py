@@ -28,7 +28,7 @@ from werkzeug.serving import make_server
 from api import create_app
 from api.metrics import OWN
 from api.observe import ACCESS, FAILURES
-from recommender.features import Block, Column, ColumnIndex, PatientMatrix
+from recommender.matrix import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.base import Model
 from recommender.models.linear import LinearModel
 from recommender.ranking import top_n

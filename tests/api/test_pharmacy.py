@@ -13,8 +13,8 @@ import redis
 from scipy import sparse
 
 from api import create_app
-from recommender.features import PatientMatrix
 from recommender.formulary import Formulary
+from recommender.matrix import PatientMatrix
 from recommender.safety import Rules
 from recommender.settings import Settings
 from recommender.support import count_support

@@ -5,14 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +17,17 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from benchmarks.standalone import LOOPBACK, Cluster, kill, running_cluster
 from data.synthetic import write_hospital
 from recommender.settings import Settings
 from recommender.store import open_store
+from tests.recommender.redis_nodes import cluster as in_cluster
+from tests.recommender.redis_nodes import three_nodes
 
 pytestmark = pytest.mark.slow
 LOCAL = "local[2]"
 MODEST = {  # two cores and little memory
-    "spark.ui.enabled": "false",
-    "spark.driver.host": "127.0.0.1",
-    "spark.driver.bindAddress": "127.0.0.1",
+    **LOOPBACK,
     "spark.driver.memory": "800m",
     "spark.executor.memory": "700m",
     "spark.sql.shuffle.partitions": "4",
@@ -45,70 +42,6 @@ HASTY = {
     "spark.speculation.interval": "50ms",
     "spark.speculation.minTaskRuntime": "0ms",
 }
-
-
-@dataclass
-class Cluster:
-    """One master and its workers, on loopback; a worker's machine is its process group."""
-
-    url: str
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running_cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
-    if shutil.which("java") is None:
-        pytest.fail("java is not on PATH: install it (Debian: apt install openjdk-17-jre-headless)")
-    import pyspark  # make test-slow installs it: without it this fails, and is not skipped
-
-    home = Path(pyspark.__path__[0])
-    port = free_port()
-    environment = {
-        **os.environ,
-        "SPARK_HOME": str(home),
-        "SPARK_DAEMON_MEMORY": "256m",
-        "SPARK_LOCAL_DIRS": str(folder / "local"),
-    }
-
-    def start(stack: contextlib.ExitStack, kind: str, *words: str) -> subprocess.Popen[bytes]:
-        command = [str(home / "bin/spark-class"), f"org.apache.spark.deploy.{kind}", "--host", "127.0.0.1", *words]
-        with (folder / f"{kind}-{len(list(folder.iterdir()))}.log").open("wb") as log:
-            process = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        stack.callback(process.wait)
-        stack.callback(kill, process)
-        return process
-
-    with contextlib.ExitStack() as stack:
-        start(stack, "master.Master", "--port", str(port), "--webui-port", str(free_port()))
-        answers(port)
-        cluster = Cluster(f"spark://127.0.0.1:{port}")
-        for _ in range(workers):
-            options = ["--cores", "1", "--memory", "1g", "--webui-port", str(free_port())]
-            worker = start(stack, "worker.Worker", *options, "--work-dir", str(folder / "work"), cluster.url)
-            cluster.workers.append(worker)
-        yield cluster
-
-
-def answers(port: int) -> None:
-    for _ in range(600):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.1)
-    pytest.fail("the Spark master did not start")
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """With all that it started: as if the machine were gone."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +176,13 @@ def test_a_machine_is_lost_in_mid_run(stage, exports, one_machine, settings, tmp
         kill(cluster.workers[0])
         ended(night)
     assert_same(served(settings), one_machine["sample"])
+
+
+def test_the_store_may_be_a_cluster_of_redis(exports, one_machine, cluster, settings, start_redis):
+    with three_nodes(start_redis) as nodes:
+        settings = in_cluster(settings, nodes)
+        ended(begun(settings, *exports["sample"], *on(cluster.url)))
+        assert_same(served(settings), one_machine["sample"])
 
 
 def test_a_job_that_fails_leaves_what_is_served(exports, settings, tmp_path):

@@ -21,11 +21,11 @@ from jobs.__main__ import main
 from jobs.stages import Events, Form, Run
 from recommender import run_files
 from recommender.errors import EngineError
-from recommender.features import PatientMatrix
+from recommender.matrix import PatientMatrix
 from recommender.packing import Words
 from recommender.records import SCHEMA, Records
 from recommender.sealing import Place, Seal
-from recommender.snapshot import Named, Snapshot
+from recommender.snapshot import Named, Packer, Snapshot
 from recommender.store import Store, open_store
 
 STAGES = ["read", "matrix", "evaluate", "fit and score", "publish"]
@@ -165,7 +165,7 @@ def test_a_snapshot_comes_back_to_the_byte(tiny_snapshot, place: Place):
     back = run_files.load_snapshot("v1", place)
     ids = [patient_id.encode().rjust(16) for patient_id in snapshot.patient_ids]
     named = Named(np.frombuffer(b"".join(ids), dtype=np.uint8).reshape(-1, 16), Words.of(ids))
-    packed, again = (one.pack(np.arange(len(ids)), named) for one in (snapshot, back))
+    packed, again = (Packer(one, named).pack(np.arange(len(ids))) for one in (snapshot, back))
     assert packed.data.tobytes() == again.data.tobytes() and np.array_equal(packed.ptr, again.ptr)
     assert np.array_equal(back.release.model.score(back.rows), snapshot.release.model.score(snapshot.rows))
 

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recommender.catalogue import BadCursor, Catalogue
-from recommender.features import Block, Column, ColumnIndex
+from recommender.matrix import Block, Column, ColumnIndex
 from recommender.safety import Rules
 from recommender.support import count_support
 from recommender.vocabulary import DrugVocabulary

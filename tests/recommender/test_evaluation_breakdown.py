@@ -19,7 +19,7 @@ from recommender.evaluation.breakdown import (
 from recommender.evaluation.compare import Evaluation, Judged, evaluate
 from recommender.evaluation.split import folds_of
 from recommender.evaluation.trial import Trial, make_trial
-from recommender.features import Block, Column, ColumnIndex, PatientMatrix
+from recommender.matrix import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.popularity import PopularityModel
 
 

@@ -13,7 +13,7 @@ from recommender.evaluation.bootstrap import Interval, intervals, resampled
 from recommender.evaluation.compare import evaluate
 from recommender.evaluation.split import Fold, folds_of
 from recommender.evaluation.trial import Trial
-from recommender.features import Block, Column, ColumnIndex, PatientMatrix
+from recommender.matrix import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.base import AdditiveModel
 from recommender.models.directed import DirectedModel
 from recommender.models.popularity import PopularityModel

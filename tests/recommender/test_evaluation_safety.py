@@ -9,8 +9,8 @@ from recommender.evaluation.compare import evaluate
 from recommender.evaluation.safety import COSTS, Bench, as_markdown, figures_of, safety_table, served
 from recommender.evaluation.split import folds_of
 from recommender.evaluation.trial import make_trial
-from recommender.features import Column
 from recommender.loaders import load
+from recommender.matrix import Column
 from recommender.models.directed import DirectedModel
 from recommender.safety.charts import Chart, Charts, Known
 from recommender.safety.screen import Screen

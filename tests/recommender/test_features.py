@@ -8,8 +8,9 @@ import pytest
 
 from recommender.assembly import assemble
 from recommender.errors import TrainingError
-from recommender.features import DERIVED, FLOOR, HALF_LIFE_DAYS, ColumnIndex, build_matrix
+from recommender.features import FLOOR, HALF_LIFE_DAYS, build_matrix
 from recommender.ingest_log import IngestLog
+from recommender.matrix import DERIVED, ColumnIndex
 from recommender.moments import Moments
 from recommender.records import TIME, RawEvents, RawPatients
 

@@ -7,7 +7,8 @@ import pytest
 from scipy import sparse
 
 from recommender.errors import TrainingError
-from recommender.features import Block, Column, ColumnIndex, PatientMatrix
+from recommender.matrix import Block, Column, ColumnIndex, PatientMatrix
+from recommender.models.gram import gram_matrix, times_together
 from recommender.models.linear import PENALTIES, LinearModel, gram_matrices
 from recommender.models.popularity import PopularityModel
 from recommender.models.simple import ConditionalModel, RecencyModel, RepeatLastModel
@@ -192,6 +193,16 @@ class TestLinear:
         gram, had = gram_matrices(rows, INDEX.target_of_column, len(INDEX.targets))
         np.testing.assert_allclose(gram, dense.T @ dense, rtol=1e-12)
         np.testing.assert_allclose(had, dense.T @ (dense[:, INDEX.targets] > 0), rtol=1e-12)
+
+    def test_gram_of_some_columns_and_of_counts(self):
+        rows, used = random_matrix(4).rows, np.arange(len(INDEX)) % 3 > 0
+        used[-2:] = False
+        dense = rows.toarray().astype(np.float64)
+        together = np.outer(used, used)
+        np.testing.assert_allclose(gram_matrix(rows, used), dense.T @ dense * together, rtol=1e-12)
+        counts = (dense > 0).T.astype(int) @ (dense > 0)
+        np.testing.assert_array_equal(times_together(rows, used), counts * together)
+        np.testing.assert_array_equal(times_together(rows), counts)
 
     def test_a_column_that_nobody_has_and_no_penalty_is_an_error_in_words(self):
         matrix = random_matrix(0, density=0.0)

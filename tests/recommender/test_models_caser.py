@@ -9,7 +9,8 @@ from scipy import sparse
 from test_models import matrix_of
 
 from recommender.errors import TrainingError
-from recommender.features import Block, Column, ColumnIndex, build_matrix
+from recommender.features import build_matrix
+from recommender.matrix import Block, Column, ColumnIndex
 from recommender.models import SERVABLE
 from recommender.models.caser import CaserModel
 from recommender.models.directed import DirectedModel
@@ -146,8 +147,8 @@ def test_caser_is_explained_exactly():
     for row, scores in zip(rows, model.score(rows), strict=True):
         for target in range(3):
             parts = model.contributions(row.indices, row.data, target)
-            assert sum(part.value for part in parts) == pytest.approx(scores[target], abs=1e-5)
-            assert {part.column_ix for part in parts} <= set(row.indices.tolist())
+            assert parts.values.sum() == pytest.approx(scores[target], abs=1e-5)
+            assert set(parts.columns) <= set(row.indices)
 
 
 def test_caser_is_not_served():

@@ -109,9 +109,9 @@ class TestEveryModel:
             row = matrix.rows[u]
             for target in range(7):
                 parts = fitted.contributions(row.indices, row.data, target)
-                assert sum(p.value for p in parts) == pytest.approx(scores[u, target], rel=1e-5, abs=1e-5)
-                assert len({p.column_ix for p in parts}) == len(parts)
-                assert {p.column_ix for p in parts} <= set(row.indices.tolist())
+                assert parts.values.sum() == pytest.approx(scores[u, target], rel=1e-5, abs=1e-5) and parts.values.all()
+                assert len(set(parts.columns)) == len(parts.columns) == len(parts.values)
+                assert set(parts.columns) <= set(row.indices)
 
     def test_a_patient_with_no_history_gets_popularity(self, model, matrix):
         shape = (1, len(matrix.index))

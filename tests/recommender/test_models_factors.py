@@ -43,7 +43,7 @@ class TestAls:
             for target, column in enumerate(INDEX.targets):
                 _, parts, _ = theirs.explain(u, rows, column, N=len(INDEX))
                 row = matrix.rows[u]
-                ours = {p.column_ix: p.value for p in fitted.contributions(row.indices, row.data, target)}
+                ours = dict(zip(*fitted.contributions(row.indices, row.data, target), strict=True))
                 for column_ix, value in parts:
                     assert ours.get(column_ix, 0.0) == pytest.approx(value, rel=1e-3, abs=1e-4)
 

@@ -8,11 +8,11 @@ from hypothesis.extra.numpy import arrays
 from scipy import sparse
 
 from recommender.errors import EngineError
-from recommender.features import Block, Column, ColumnIndex, PatientMatrix
+from recommender.matrix import Block, Column, ColumnIndex, PatientMatrix
 from recommender.models.base import Model
 from recommender.models.directed import DirectedModel
 from recommender.models.linear import LinearModel
-from recommender.ranking import BLOCK_ROWS, top_n
+from recommender.ranking import BLOCK_ROWS, Ranker, top_n
 from recommender.records import THERAPIES, TREATMENT_KINDS
 
 
@@ -155,6 +155,24 @@ def test_a_sum_and_its_ranking_at_once_are_what_score_and_rank_give(data):
             apart = top_n(plain, matrix, n_best, of=THERAPIES, per_kind=per_kind)
             for name in ("indptr", "columns", "scores"):
                 assert getattr(fused, name).tobytes() == getattr(apart, name).tobytes()
+            ranker = Ranker(model, index, n_best, THERAPIES, per_kind)
+            for u in range(n):
+                columns, scores = ranker.one(rows[u].indices, rows[u].data)
+                assert columns.tolist() == fused.of(u)[0].tolist() and scores.tobytes() == fused.of(u)[1].tobytes()
+
+
+def test_one_by_a_model_that_is_asked_for_its_scores():
+    scores = np.array([[0.1, 0.9, 0.9], [3, 2, 1]], dtype=np.float32)
+    ranker = Ranker(Given(scores), matrix_of(np.zeros((2, 3), dtype=bool)).index, 2)
+    assert ranker.one(np.array([3], dtype=np.int32), np.zeros(1, np.float32))[0].tolist() == [1, 2]
+    taken = np.array([0, 3], dtype=np.int32), np.ones(2, np.float32)  # patient 1 has treatment 0
+    assert [part.tolist() for part in ranker.one(*taken)] == [[1, 2], [2, 1]]
+
+
+def test_nobody_has_no_list():
+    matrix = matrix_of(np.zeros((1, 3), dtype=bool)).take(np.arange(0))
+    model = LinearModel(weights=np.zeros((4, 3), dtype=np.float32))
+    assert top_n(model, matrix, 2).indptr.tolist() == [0]
 
 
 def test_who_is_scored_alone_gets_the_same_scores():

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.features import Column
+from recommender.matrix import Column
 from recommender.moments import Moments
 from recommender.safety import FAMILIES
 from recommender.safety.charts import RUNS, RUNS_LOCALLY, SEXES, Chart, Charts, Known, read_charts

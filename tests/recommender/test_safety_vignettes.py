@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recommender.features import Column
+from recommender.matrix import Column
 from recommender.safety import FAMILIES, Rules
 from recommender.safety.charts import OLDEST, RUNS, Charts, Known
 from recommender.safety.charts import Chart as SafetyChart

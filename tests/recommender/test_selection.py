@@ -14,8 +14,8 @@ from recommender.balance import balanced
 from recommender.errors import InputError
 from recommender.evaluation.split import folds_of
 from recommender.evaluation.trial import make_trial
-from recommender.features import PatientMatrix
 from recommender.loaders import load
+from recommender.matrix import PatientMatrix
 from recommender.models import MODELS, SERVABLE
 from recommender.models.linear import LinearModel
 from recommender.selection import BUDGET, GRIDS, read_choice, save, select, tunable, usual_choice

@@ -15,7 +15,7 @@ from scipy import sparse
 
 from recommender import packing
 from recommender.errors import EngineError, StoreCorrupt
-from recommender.features import Column, ColumnIndex
+from recommender.matrix import Column, ColumnIndex
 from recommender.models.linear import LinearModel
 from recommender.packing import Words
 from recommender.ranking import TopN
@@ -23,6 +23,7 @@ from recommender.safety.charts import OLDEST, SEXES, Chart, Charts, Known
 from recommender.snapshot import (
     Entry,
     Named,
+    Packer,
     Release,
     Snapshot,
     pack_release,
@@ -51,7 +52,7 @@ def packed(entry: Entry, version: str, name: bytes, n_columns: int, sealed: byte
         Charts.of_one(KNOWN, entry.chart),
     )
     named = Named(np.frombuffer(name, dtype=np.uint8).reshape(1, -1), Words.of([sealed]))
-    return one.pack(np.array([0]), named)[0]
+    return Packer(one, named).pack(np.array([0]))[0]
 
 
 def read(value: bytes, version: str, name: bytes, n_columns: int) -> Entry:
@@ -109,7 +110,7 @@ def assert_same(entry: Entry, other: Entry) -> None:
 
 def test_the_documented_layout() -> None:
     body = bytes.fromhex(
-        "5258 03 02 0200 0300"  # RX, format 3, ids of 2 bytes, 2 suggestions, 3 entries of the row
+        "5258 04 02 0200 0300"  # RX, format 4, ids of 2 bytes, 2 suggestions, 3 entries of the row
         "0400 0100 0300 00008742 01"  # 4 facts, 1 value, a sealed id of 3 bytes, 67.5 years, F
         "2c01 0100 0000003f 000000c0"  # 300, 1; 0.5, -2.0
         "0100 0200 0700 003c 0034 0042"  # 1, 2, 7; 1.0, 0.25, 3.0
@@ -162,7 +163,7 @@ def test_a_column_or_concept_that_the_version_does_not_have_is_refused() -> None
 
 
 @settings(deadline=None)
-@given(value=st.binary() | st.binary().map(lambda tail: b"RX\x03\x02" + tail), name=NAMES)
+@given(value=st.binary() | st.binary().map(lambda tail: b"RX\x04\x02" + tail), name=NAMES)
 def test_bytes_that_are_not_ours_are_refused(value: bytes, name: bytes) -> None:
     with pytest.raises(StoreCorrupt):
         read(value, "v1", name, NARROW)
@@ -181,15 +182,16 @@ def test_a_snapshot_packs_each_patient_in_the_order_asked_for(tiny_snapshot: Cal
     ids = [patient_id.encode() for patient_id in snapshot.patient_ids]
     names = np.frombuffer(b"".join(bytes(11) + one for one in ids), dtype=np.uint8).reshape(6, 16)
     named = Named(names, Words.of(ids))
-    values = snapshot.pack(np.arange(6), named)
+    packer = Packer(snapshot, named)
+    values = packer.pack(np.arange(6))
     for patient_ix in range(6):
         release, value = snapshot.release, values[patient_ix]
         name = names[patient_ix].tobytes()
         entry = unpack_entry(value, "v1", name, len(release.index), len(release.known.concepts))
         assert_same(entry, snapshot.entry(patient_ix))
         assert sealed_id(value) == ids[patient_ix]
-    some = snapshot.pack(np.array([4, 1]), named)
-    assert [some[0], some[1]] == [values[4], values[1]]
+    some = packer.pack(np.array([4, 1, 2]))
+    assert [some[0], some[1], some[2]] == [values[4], values[1], values[2]]
 
 
 def test_a_snapshot_needs_a_list_and_a_row_for_each_patient(tiny_snapshot: Callable[..., Snapshot]) -> None:
@@ -230,16 +232,12 @@ def test_a_manifest_that_is_not_ours_is_refused(manifest: bytes) -> None:
         unpack_release("v1", {"manifest": manifest})
 
 
-def test_a_half_is_what_ieee_754_rounds_to() -> None:
-    """Every float16, half-way between every two, and the float32 just above and below of each."""
-    halves = np.arange(0x7C00, dtype=np.uint16).view(np.float16).astype(np.float32)
-    middles = (halves[:-1] + halves[1:]) / 2
-    exact = np.concatenate([halves, middles, [np.float32(65_520), np.float32("inf")]]).astype(np.float32)
-    near = np.concatenate([exact, np.nextafter(exact, np.float32(0)), np.nextafter(exact, np.float32("inf"))])
-    with np.errstate(over="ignore"):
-        rounded = np.concatenate([near, -near]).astype(np.float16).view(np.uint16)
-    bits = np.concatenate([near, -near]).view(np.uint32)
-    assert [packing.half(int(one)) for one in bits[::7]] == rounded[::7].tolist()
+def test_a_weight_is_rounded_as_ieee_754_has_it() -> None:
+    """Half-way to the even one, beyond the largest to infinity: 1 + 2**-11, 1 + 3 * 2**-11, 65,520, 2**-25."""
+    weights = np.array([1.00048828125, 1.00146484375, 65_520, 2.0**-25], dtype=np.float32)
+    one = Entry(EXAMPLE.columns, EXAMPLE.scores, np.arange(4, dtype=np.int32), weights, EXAMPLE.chart)
+    back = read(packed(one, "v1", ONE, NARROW), "v1", ONE, NARROW)
+    assert back.row_weights.tolist() == [1.0, 1.001953125, np.inf, 0.0]
 
 
 @given(data=st.binary(max_size=70), begun=st.integers(0, 2**32 - 1), start=st.integers(0, 20))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 
 from recommender import store_index
@@ -23,7 +24,7 @@ from recommender.errors import (
     UnknownVersion,
 )
 from recommender.settings import Settings
-from recommender.snapshot import Entry, Snapshot
+from recommender.snapshot import FORMAT, Entry, Snapshot
 from recommender.store import Store, open_store
 
 Make = Callable[..., Snapshot]
@@ -345,6 +346,21 @@ class StoreContract:
         with pytest.raises(UnknownPatient):
             store.entry(store.release("v1"), "PAT-1")
 
+    def test_a_version_of_an_earlier_program_is_refused_until_the_next_is_served(
+        self, store: Store, tiny_snapshot: Make
+    ) -> None:
+        serve(store, tiny_snapshot("v1"))
+        of = orjson.loads(store._client.hget("rxrec:versions", "v1"))
+        assert of.pop("format") == FORMAT
+        store._client.hset("rxrec:versions", "v1", orjson.dumps(of))
+        for attempt in (lambda: store.release("v1"), lambda: store.forget("PAT-1")):
+            with pytest.raises(StoreCorrupt, match="version v1 is not in format 4: publish again"):
+                attempt()
+        serve(store, tiny_snapshot("v2"))
+        assert [version.version for version in store.versions()] == ["v2"]
+        assert not keys(store, "*:v1:*")
+        assert store.forget("PAT-1") == 1
+
     def test_keys_of_another_program_are_refused(self, store: Store, tiny_snapshot: Make) -> None:
         serve(store, tiny_snapshot("v1"))
         store._client.hset("rxrec:versions", "v1", "theirs")
@@ -397,7 +413,7 @@ def halting(*chunk):
     send(*chunk)
 
 settings, whole = pickle.loads(Path(sys.argv[1]).read_bytes())
-publication.CHUNK_PATIENTS, Index.send = 2, halting
+publication.CHUNK_PATIENTS, publication.WRITERS, Index.send = 2, 1, halting
 with store.open_store(settings) as publisher:
     publisher.publish(whole)
 """

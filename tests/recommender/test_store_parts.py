@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -71,6 +73,7 @@ def test_they_are_the_bytes_of_one_writer(store, tiny_snapshot):
 def test_a_part_that_died_half_written_is_written_again(store, tiny_snapshot, monkeypatch):
     whole = tiny_snapshot("v1")
     monkeypatch.setattr(publication, "CHUNK_PATIENTS", 2)
+    monkeypatch.setattr(publication, "WRITERS", 1)
     send, sent = Index.send, []
 
     def send_once(index: Index, *chunk: object) -> None:
@@ -141,3 +144,28 @@ def test_who_is_late_does_not_bring_back_a_forgotten_patient(store, tiny_snapsho
         store.write_part(begun, part(whole, 0, 2))
     with pytest.raises(UnknownPatient):
         store.entry(store.release("v1"), "PAT-1")
+
+
+def test_when_one_writer_fails_the_other_is_waited_for_before_all_is_removed(store, tiny_snapshot, monkeypatch):
+    serve(store, tiny_snapshot("v1"))
+    before, order = keys(store), []
+    monkeypatch.setattr(publication, "CHUNK_PATIENTS", 2)
+    send, failed = Index.send, threading.Event()
+
+    def send_late_or_fail(index: Index, *chunk: object) -> None:
+        order.append(chunk)
+        if order[0] is chunk:
+            failed.wait(10)
+            time.sleep(0.1)  # time to remove everything, if nobody waited
+            send(index, *chunk)
+            order.append("sent")
+        else:
+            failed.set()
+            raise OSError("the machine is gone")
+
+    monkeypatch.setattr(Index, "send", send_late_or_fail)
+    with pytest.raises(OSError, match="gone"):
+        store.publish(tiny_snapshot("v2"))
+    assert order[2:] == ["sent"]  # and the third chunk was not begun
+    assert keys(store) == before
+    assert_whole(store, tiny_snapshot("v1"))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from recommender.features import Block, Column, ColumnIndex, PatientMatrix
+from recommender.matrix import Block, Column, ColumnIndex, PatientMatrix
 from recommender.support import BLOCKS, FEW, Count, Support, count_support, least_told, steps
 
 

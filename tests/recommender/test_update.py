@@ -13,7 +13,8 @@ import pytest
 from recommender.access.secret import SiteSecret
 from recommender.blocks import Blocks
 from recommender.errors import EngineError, UnknownPatient
-from recommender.features import Column, build_matrix, rows_over
+from recommender.features import build_matrix, rows_over
+from recommender.matrix import Column
 from recommender.models.linear import LinearModel
 from recommender.pipeline import make_snapshot, screened
 from recommender.ranking import DEPTH, PER_KIND, SPARE, top_n
@@ -115,7 +116,7 @@ def assert_served(store: Store, version: str, wanted: Snapshot, weight_off: floa
         found = store.current_entry(release, patient_id)
         assert (found is not None) == (store.current() == version)
         if found is not None:
-            assert_alike(found, wanted.entry(patient_ix), weight_off)
+            assert_alike(found[0], wanted.entry(patient_ix), weight_off)
 
 
 def test_only_who_changed_is_rewritten_and_everybody_is_right(hospital, store: Store, screen: Screen) -> None:

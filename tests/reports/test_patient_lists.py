@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 import pytest
 
 from recommender.errors import EngineError, InputError
-from recommender.features import Column
+from recommender.matrix import Column
 from recommender.reports import pages_html
 from recommender.reports.cohort import Cohort, cohort_of, ids_of, members
 from recommender.reports.folder import new_folder

@@ -16,7 +16,7 @@ from recommender.distributed.night import Reading, Today
 from recommender.distributed.parts import Shared
 from recommender.distributed.reading import Part
 from recommender.distributed.spark.cluster import SparkParts, values_in
-from recommender.features import ColumnIndex
+from recommender.matrix import ColumnIndex
 from recommender.models.base import item_rows
 from recommender.models.factors import FactorModel
 

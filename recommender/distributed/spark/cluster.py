@@ -43,6 +43,8 @@ USUAL = {
     "spark.sql.caseSensitive": "true",
     "spark.sql.csv.parser.columnPruning.enabled": "false",  # it would not see that a record has too many fields
     "spark.sql.execution.arrow.maxBytesPerBatch": str(PIECES * PIECE),
+    # which patient lies in which part: while that is small, rows need not be shuffled a second time to be told it
+    "spark.sql.autoBroadcastJoinThreshold": "100m",
     "spark.rdd.compress": "true",
     "spark.io.encryption.enabled": "true",  # what executors put on their disks are charts
 }

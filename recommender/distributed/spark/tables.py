@@ -85,7 +85,10 @@ def read(
     number = functions.coalesce(
         functions.col("part"), functions.pmod(functions.col("row"), functions.lit(n)).cast("int")
     )  # events of nobody are dealt out
-    together = rows.repartitionById(n, number).sortWithinPartitions("table", "file", "block", "row")
+    # of each row, what it is found by stays behind as soon as it has been used
+    dealt = rows.select(number.alias("number"), *rows.drop("patient", "part").columns)
+    placed = dealt.repartitionById(n, "number").sortWithinPartitions("table", "file", "block", "row")
+    together = placed.drop("number", "file", "block", "row")
     shared = Sent.to_all(
         spark,
         (
@@ -141,6 +144,7 @@ def _table(spark: SparkSession, spec: TableSpec, folder: str, found: list[str]) 
     kind = kinds.pop()
     paths = [f"{folder}/{name}" for name in found]
     frame = _READERS[kind](spark, paths)
+    several = len(frame.inputFiles()) > 1
     columns = [name for name in frame.columns if name != MALFORMED]
     position = files.positions(columns, file, spec.wanted, spec.required)
     types = dict(frame.dtypes)
@@ -150,7 +154,8 @@ def _table(spark: SparkSession, spec: TableSpec, folder: str, found: list[str]) 
     rows = frame.select(
         *[text.alias(f"c{place}") for place, text in enumerate(texts)],
         malformed.alias("bad"),
-        functions.col("_metadata.file_path").alias("file"),
+        # a path is long, and with one file there is nothing to put in order
+        (functions.col("_metadata.file_path") if several else functions.lit("")).alias("file"),
         functions.col("_metadata.file_block_start").alias("block"),
         functions.monotonically_increasing_id().alias("row"),
     )

@@ -49,6 +49,10 @@ def assemble(people: RawPatients, events: Iterable[RawEvents], log: IngestLog) -
     return assembly.finish()
 
 
+def _nothing() -> None:  # with a name, as an assembly of a part is pickled
+    pass
+
+
 @dataclass(frozen=True)
 class _Piece:
     """Usable events of one file and kind. `columns`: row, described (-> `_descriptions`), and those of EVENT_TYPES."""
@@ -134,7 +138,7 @@ class Assembly:
         rows: int = PIECE_ROWS,
         *,
         whole: bool = True,
-        between: Callable[[], object] = lambda: None,
+        between: Callable[[], object] = _nothing,
     ) -> None:
         """`rows`: how many events may be worked on at once. `whole`: not the part of an export that others have parts
         of too. `between`: what is done after each piece of work. Raises InputError when a whole export has no usable

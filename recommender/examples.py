@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import pairwise
@@ -13,7 +13,6 @@ from scipy import sparse
 from recommender.blocks import Blocks
 from recommender.features import MIN_TARGET_PATIENTS, Seen, build_matrix, seen_in
 from recommender.matrix import PatientMatrix
-from recommender.memory import Growing
 from recommender.moments import STAY_HOURS, Moments, Stays, drawn, moments_in, stays_of, visits
 from recommender.records import Records, Table
 
@@ -50,12 +49,6 @@ def as_rows(data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, width: in
 
 def ends_of(lengths: Sequence[np.ndarray]) -> np.ndarray:  # (n + 1,) int64
     return np.append(0, np.cumsum(np.concatenate([np.empty(0, np.int64), *lengths])))
-
-
-def grown(pieces: Growing, every: Iterator[np.ndarray]) -> np.ndarray:
-    for piece in every:
-        pieces.append(piece)
-    return pieces.whole()
 
 
 def seen_by(records: Records, blocks: Blocks) -> Seen:

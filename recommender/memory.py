@@ -138,7 +138,7 @@ class Growing:
         self._scratch, self._file = scratch, None if scratch is None else _unnamed(scratch)
 
     def __del__(self) -> None:  # of a night that failed
-        file = getattr(self, "_file", None)
+        file: IO[bytes] | None = getattr(self, "_file", None)
         if file is not None:
             file.close()
 

@@ -33,7 +33,8 @@ from recommender.safety.charts import Charts
 from recommender.snapshot import Release, Snapshot
 
 SIZES, TREATMENTS, CONDITIONS, PER_PATIENT, N = (100_000, 300_000, 1_000_000), 1_500, 499, 15, 20
-FACTORS, NEIGHBOURS, PENALTY, ONE_BY_ONE, LENSKIT = 64, 20, 100.0, 1_000, 1_000
+FACTORS, NEIGHBOURS, PENALTY, ONE_BY_ONE = 64, 20, 100.0, 1_000
+RECTOOLS, LENSKIT = 100_000, 1_000  # patients that they make lists for
 RESULTS = Path(__file__).parent / "results" / "speed.md"
 PEERS = Path(__file__).parents[1] / ".venv" / "peers" / "bin" / "python"  # made by `make bench`
 
@@ -149,7 +150,9 @@ def peers_of(matrix: PatientMatrix) -> tuple[Peer, Peer]:
     weights, row = usual_ease(matrix), matrix.rows[0].toarray()[0]
     # RecTools 0.19.0 multiplies with the weights turned: what a column is foreseen by, not what it foresees
     turned = np.where(matrix.index.target_of_column >= 0, weights @ row, -np.inf)
-    return Peer("rectools", matrix, matrix.n_patients, turned), Peer("lenskit", matrix, LENSKIT, row @ weights)
+    return Peer("rectools", matrix, min(RECTOOLS, matrix.n_patients), turned), Peer(
+        "lenskit", matrix, LENSKIT, row @ weights
+    )
 
 
 def implicit_cosine(items: sparse.csr_matrix) -> CosineRecommender:
@@ -158,8 +161,14 @@ def implicit_cosine(items: sparse.csr_matrix) -> CosineRecommender:
     return model
 
 
-def measure_fits(table: Table, matrix: PatientMatrix, peers: bool) -> None:
-    """Ours beside the same algebra done the usual way, after a look that both find the same."""
+def measure_fits(table: Table, matrix: PatientMatrix, peers: bool, lists: bool) -> None:
+    """Ours beside the same algebra done the usual way, after a look that both find the same. lists: those of EASE too,
+    beside its peers'."""
+    gram: Ways = {"ours: pairs within each row": lambda: gram_matrix(matrix.rows)}
+    gram_matrix(matrix.rows)  # compiled before it is timed
+    if peers:
+        gram["scipy X.T @ X"] = lambda: (matrix.rows.T @ matrix.rows).toarray()
+    table.compare("Gram matrix", matrix.n_patients, gram, reach={"scipy": 8})
     cosine = ItemCosineModel(n_neighbors=NEIGHBOURS, shrink=0.0, context=False, prior=0.0)
     fit: Ways = {"ours": lambda: EASE.fit(matrix)}
     neighbours: Ways = {"ours": lambda: cosine.fit(matrix)}
@@ -179,31 +188,23 @@ def measure_fits(table: Table, matrix: PatientMatrix, peers: bool) -> None:
         fit["RecTools EASE: the same weights"] = lambda: rectools.seconds("fit")
         fit["LensKit EASE: the same weights, float32"] = lambda: lenskit.seconds("fit")
     table.compare("fit, whole", matrix.n_patients, fit, reach={"RecTools": 4, "LensKit": 1.5})
-    if peers and PEERS.exists():
+    if lists and PEERS.exists():
         for name, peer, least in (("RecTools", rectools, {"RecTools": 20}), ("LensKit, one process", lenskit, None)):
             some = matrix.take(np.arange(peer.patients))
-            lists: Ways = {"ours": lambda some=some: top_n(fitted, some, N)}
-            lists[f"{name}, recommend"] = lambda peer=peer: peer.seconds("lists")
-            table.compare(f"EASE: scores, top {N}", peer.patients, lists, reach=least)
+            made: Ways = {"ours": lambda some=some: top_n(fitted, some, N)}
+            made[f"{name}, recommend"] = lambda peer=peer: peer.seconds("lists")
+            table.compare(f"EASE: scores, top {N}", peer.patients, made, reach=least)
     table.compare(f"item cosine, {NEIGHBOURS} neighbours", matrix.n_patients, neighbours, reach={"implicit": 6})
 
 
-def measure(table: Table, patients: int, peers: bool) -> tuple[list[str], list[str]]:
-    """Lines of `table`; of publishing, those that come back."""
+def measure(table: Table, patients: int, peers: bool, fits: bool) -> tuple[list[str], list[str]]:
+    """Lines of `table`; of publishing, those that come back. fits: what is fitted beside its peers, at any rate."""
     matrix = synthetic_matrix(np.random.default_rng(0), patients)
     fitted = LinearModel().fit(matrix)
     weights = fitted.state()["weights"]
     top_n(fitted, matrix.take(np.arange(10)), N)  # compiled before it is timed
 
-    def only(ways: Ways) -> Ways:
-        return ways if peers else dict(list(ways.items())[:1])
-
-    gram = lambda: gram_matrix(matrix.rows)  # noqa: E731
-    product = lambda: (matrix.rows.T @ matrix.rows).toarray()  # noqa: E731
-    gram()  # compiled before it is timed
-    both = only({"ours: pairs within each row": gram, "scipy X.T @ X": product})
-    table.compare("Gram matrix", patients, both, reach={"scipy": 8})
-    measure_fits(table, matrix, peers)
+    measure_fits(table, matrix, peers or fits, peers)
     ways: Ways = {"ours": lambda: top_n(fitted, matrix, N)}
     if peers:
         als, items = als_of(matrix)
@@ -246,7 +247,7 @@ def main() -> None:
     measure_reading(table)
     measure_inverse(table)
     for patients in sizes:
-        lines = measure(table, patients, peers=patients == sizes[0])
+        lines = measure(table, patients, peers=patients == sizes[0], fits=patients == sizes[-1])
         published += lines[0]
         retired += lines[1]
     told = (

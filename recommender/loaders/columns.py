@@ -1,4 +1,5 @@
-"""Arrow arrays as a file gave them in; text, UTC times and numbers out, and which cells could not be read."""
+"""Arrow arrays, or cells of a CSV file, as a file gave them in; text, UTC times and numbers out, and which cells could
+not be read."""
 
 from __future__ import annotations
 
@@ -11,6 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recommender.loaders import csv_kernel
+from recommender.loaders.cells import Cells
+
 ZONED, NAIVE = pa.timestamp("s", "UTC"), pa.timestamp("s")
 # days 29 to 31 are left to a calendar
 PLAIN_TIME = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])([ T]([01]\d|2[0-3]):[0-5]\d:[0-5]\d)?$"
@@ -18,6 +22,7 @@ NUMBER = r"^-?\d+(\.\d*)?([eE][+-]?\d+)?$"
 FIRST_TIME, LAST_TIME = np.datetime64("0001-01-01", "s"), np.datetime64("9999-12-31T23:59:59", "s")
 LONGEST_TEXT = 1000
 A_FEW = 64
+MISSING = np.iinfo(np.int64).min  # a missing time, in seconds as datetime64 holds it
 SUBSTITUTE = "\x1a"  # stands for bytes that were not UTF-8
 ABSENT = {"NA", "NaN", "nan", "NaT", "None"}  # neither a date nor a number, but no error either
 
@@ -30,24 +35,37 @@ class Unreadable(Exception):
         self.why, self.index = why, index
 
 
-def text(values: pa.Array) -> pa.DictionaryArray:
+def text(values: pa.Array | Cells) -> pa.DictionaryArray:
     """Any column as text without blanks around it, one entry for each distinct value. Raises Unreadable."""
-    if pa.types.is_floating(values.type):  # whole-numbered ids that pandas once held beside a missing one
-        whole = values.cast(pa.int64(), safe=False)
-        values = whole if pc.all(pc.equal(whole.cast(values.type), values)).as_py() is not False else values
-    values = _plain(values, "text")
-    encoded = values.dictionary_encode()
+    encoded = values.encoded() if isinstance(values, Cells) else _encoded(values)
     distinct = encoded.dictionary
     if pc.any(pc.match_substring_regex(distinct, f"[\0{SUBSTITUTE}]")).as_py():
         raise _undecodable(values)
     return pa.DictionaryArray.from_arrays(encoded.indices, pc.utf8_trim_whitespace(distinct))
 
 
-def times(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def _encoded(values: pa.Array) -> pa.DictionaryArray:
+    """As `Cells.encoded`: what is done to text is done to each distinct one once."""
+    if pa.types.is_floating(values.type):  # whole-numbered ids that pandas once held beside a missing one
+        whole = values.cast(pa.int64(), safe=False)
+        values = whole if pc.all(pc.equal(whole.cast(values.type), values)).as_py() is not False else values
+    if not (pa.types.is_integer(values.type) or pa.types.is_string(values.type)):
+        return _plain(values, "text").dictionary_encode()
+    encoded = values.dictionary_encode()
+    try:
+        return pa.DictionaryArray.from_arrays(encoded.indices, _plain(encoded.dictionary, "text"))
+    except Unreadable:
+        raise _undecodable(values) from None
+
+
+def times(values: pa.Array | Cells) -> tuple[np.ndarray, np.ndarray]:
     """ISO 8601 text, or a typed column -> (seconds (n,) datetime64[s], bad (n,) bool); a time without zone is UTC.
 
     A missing cell is NaT and not bad. Raises Unreadable for a column that can hold no time.
     """
+    if isinstance(values, Cells):
+        seconds, other = csv_kernel.times(values.data, values.begin, values.end, MISSING)
+        return _rest(seconds.view("M8[s]"), values, other, times)
     read, bad = _times(values)
     beyond = (read < FIRST_TIME) | (read > LAST_TIME)
     read[beyond] = np.datetime64("NaT", "s")
@@ -72,11 +90,14 @@ def _times(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return read, _others(values, plain, read, _one_time)
 
 
-def numbers(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+def numbers(values: pa.Array | Cells) -> tuple[np.ndarray, np.ndarray]:
     """Decimal text, or a typed column -> (numbers (n,) float64, bad (n,) bool). A missing cell is NaN and not bad.
 
     Infinity and what is too large for a float are bad. Raises Unreadable for a column that can hold no number.
     """
+    if isinstance(values, Cells):
+        found, other = csv_kernel.numbers(values.data, values.begin, values.end)
+        return _rest(found, values, other, numbers)
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type)):
         values = _plain(values, "a number")
     bad = np.zeros(len(values), dtype=bool)
@@ -89,6 +110,23 @@ def numbers(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         bad = _others(values, plain, read, lambda _: None)
     bad |= np.isinf(read)
     return np.where(bad, np.nan, read), bad
+
+
+def missing(values: pa.Array | Cells) -> np.ndarray:
+    """Which cells (n,) bool hold nothing, as they stand in the file."""
+    if isinstance(values, Cells):
+        return values.missing
+    return np.zeros(len(values), dtype=bool) if not values.null_count else _numpy(values.is_null())
+
+
+def _rest(
+    read: np.ndarray, cells: Cells, other: np.ndarray, parse: Callable[[pa.Array], tuple[np.ndarray, np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What was `read`, with the cells that are in an`other` form parsed; and which of them are bad."""
+    if other.any():
+        which = np.flatnonzero(other)
+        read[which], other[which] = parse(cells.array(which))
+    return read, other
 
 
 def categorical(chunks: Sequence[pa.DictionaryArray]) -> pd.Categorical:
@@ -148,6 +186,8 @@ def run_away(values: pa.DictionaryArray, lines: bool) -> np.ndarray:
 
 
 def _cells(values: pa.DictionaryArray, hit: pa.Array) -> np.ndarray:
+    if not pc.any(hit).as_py():
+        return np.zeros(len(values), dtype=bool)
     return np.append(_numpy(hit), False)[_numpy(pc.fill_null(values.indices, -1))].astype(bool)
 
 
@@ -167,8 +207,9 @@ def _plain(values: pa.Array, needed: str) -> pa.Array:
         raise _undecodable(values) from None
 
 
-def _undecodable(values: pa.Array) -> Unreadable:
+def _undecodable(values: pa.Array | Cells) -> Unreadable:
     """Where the first cell is that is not UTF-8 or has NUL bytes in it."""
+    values = values.array() if isinstance(values, Cells) else values
     for index, value in enumerate(values.cast(pa.binary()).to_pylist()):
         if value is not None and b"\0" in value:
             return Unreadable("NUL bytes: the file is damaged, or is UTF-16 and must be saved as CSV UTF-8", index)

@@ -21,6 +21,7 @@ import pyarrow as pa
 from recommender.errors import InputError
 from recommender.ingest_log import IngestLog
 from recommender.loaders import files
+from recommender.loaders.csv_rows import UNDECODABLE
 from recommender.loaders.tabular import Export, Progress, TableSpec
 from recommender.vocabulary import DrugVocabulary
 
@@ -146,5 +147,5 @@ def _array(values: tuple[Any, ...]) -> pa.Array:
 
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
-        return value.decode("utf-8", files.UNDECODABLE)
+        return value.decode("utf-8", UNDECODABLE)
     return value.isoformat() if isinstance(value, date) else str(value)

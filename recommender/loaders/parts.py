@@ -100,11 +100,16 @@ def _part(spec: TableSpec, file: str, batch: files.Batch, log: IngestLog) -> Par
 
     def drop(bad: np.ndarray, field: str, reason: str, outcome: Outcome = "rejected") -> None:
         nonlocal keep
+        if not bad.any():
+            return
         log.add(file, field, reason, batch.row[bad & keep], outcome)
         if outcome == "rejected":
             keep = keep & ~bad
 
-    blank = np.all([values.is_null().to_numpy(zero_copy_only=False) for values in batch.columns.values()], axis=0)
+    blank = keep.copy()
+    for values in batch.columns.values():
+        if blank.any():
+            blank &= columns.missing(values)
     drop(blank, "row", "blank, or with nothing in the columns that are read")
     for ours, values in batch.columns.items():
         column = spec.columns[ours]

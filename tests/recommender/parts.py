@@ -43,7 +43,8 @@ def _rows(folder: Path, spec: TableSpec) -> Rows | None:
         return None
     batches = list(files.batches(found[0], spec.wanted, spec.required, files.Malformed(), spec.tabs))
     columns = {
-        name: pa.chunked_array([one.columns[name] for one in batches]).combine_chunks() for name in batches[0].names
+        name: pa.chunked_array([one.columns[name].array() for one in batches]).combine_chunks()
+        for name in batches[0].names
     }
     return Rows(f"{spec.name}.csv", columns, batches[0].names)
 

@@ -1,0 +1,42 @@
+"""Cells of one column of a CSV file, as they lie in the bytes that were read of it: what is made of text of which only
+the distinct ones are ever made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from recommender.loaders import csv_kernel
+
+
+@dataclass(frozen=True)
+class Cells:
+    """`data` (at least PADDING bytes longer than what is pointed to) uint8; begin, end (n,) int32, end -1 where nothing
+    stands. The bytes are UTF-8."""
+
+    data: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.begin)
+
+    @property
+    def missing(self) -> np.ndarray:  # (n,) bool
+        return self.end < 0
+
+    def array(self, which: np.ndarray | slice = slice(None)) -> pa.Array:
+        """Those cells as text, null where nothing stands."""
+        begin, end = self.begin[which], self.end[which]
+        texts, offsets = csv_kernel.gathered(self.data, begin, end)
+        there = None if (end >= 0).all() else pa.array(end >= 0).buffers()[1]
+        return pa.StringArray.from_buffers(len(begin), pa.py_buffer(offsets), pa.py_buffer(texts), there)
+
+    def encoded(self) -> pa.DictionaryArray:
+        """As text of which each distinct one is there once, in the order in which they appear."""
+        codes, first = csv_kernel.encoded(self.data, self.begin, self.end)
+        missing = codes < 0
+        indices = pa.array(codes, mask=missing) if missing.any() else pa.array(codes)
+        return pa.DictionaryArray.from_arrays(indices, self.array(first))

@@ -12,22 +12,24 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
+from recommender.combinations import combinations
 from recommender.errors import EngineError, InputError
+from recommender.event_kernel import BEFORE_BIRTH, MISSING, NO_START, STOPS_EARLY, UNKNOWN_PATIENT, faults, repeats
 from recommender.ingest_log import IngestLog, Outcome
 from recommender.memory import mapped
 from recommender.records import SCHEMA, SEXES, TABLE_OF_KIND, TIME, Clock, RawEvents, RawPatients, Records, Table
 
-BIRTH_TOLERANCE = pd.Timedelta(days=366)  # some sources know the year of birth only
-BIRTH_UNKNOWN = pd.Timestamp("1900-01-01", tz="UTC")  # since when an allergy without a date and a birth date is known
+BIRTH_TOLERANCE = 366 * 86_400  # seconds: some sources know the year of birth only
+BIRTH_UNKNOWN = int(pd.Timestamp("1900-01-01").timestamp())  # since when an undated allergy is known of anybody
 PIECE_ROWS = 1 << 20  # events handled at a time unless told otherwise
 DAY, YEAR_DAYS = 86_400, 366
-MISSING = np.iinfo(np.int64).min  # a missing time, in seconds as datetime64 holds it
 SMALLEST_SLAB, LARGEST_SLAB = 1 << 20, 1 << 28  # bytes
 WORDS = ("code", "name", "group", "unit")
 EVENT_TYPES = {
@@ -150,6 +152,7 @@ class Assembly:
         if whole and self._patients.empty:
             raise InputError(f"no patient in this file can be used{log.main_reason}", file=people.file)
         self._index = pd.Index(self._patients["patient_id"])
+        self._born = _seconds(self._patients["birth_date"])
         self._last = _seconds(self._patients["as_of"]) if "as_of" in self._patients else self._nothing_known()
         self._pieces: list[_Piece] = []
         self._descriptions: dict[Description, int] = {}  # -> number
@@ -160,23 +163,11 @@ class Assembly:
 
     def add(self, raw: RawEvents) -> None:
         """Take in the events of known patients at possible times."""
-        frame = self._usable(raw)
-        described = frame.reindex(columns=WORDS)
-        number = described.groupby(list(WORDS), observed=True, dropna=False, sort=False).ngroup().to_numpy()
-        first = ~pd.Series(number).duplicated().to_numpy()
-        words = described[first].astype("object").fillna("").itertuples(index=False)
+        columns, usable = self._usable(raw)
+        number, first = _described(raw.frame, usable)
+        words = zip(*([*_words(raw.frame, name, first)] for name in WORDS), strict=True)
         known = [self._descriptions.setdefault((raw.kind, *told), len(self._descriptions)) for told in words]
-        lookup = np.empty(len(known), dtype=np.int32)
-        lookup[number[first]] = known
-        columns = {
-            "row": frame["row"].to_numpy(np.int64),
-            "described": lookup[number],
-            "patient_ix": frame["patient_ix"].to_numpy(np.int32),
-            "start": _seconds(frame["start"]),
-            "stop": _seconds(frame["stop"]),
-        }
-        for name in OPTIONAL.keys() & set(frame):
-            columns[name] = frame[name].to_numpy(EVENT_TYPES[name])
+        columns["described"] = np.array(known, dtype=np.int32)[number]
         np.maximum.at(self._last, columns["patient_ix"], columns["start"])
         kept = {name: self._room.keep(column) for name, column in columns.items()}
         self._pieces.append(_Piece(raw.file, raw.kind, kept))
@@ -221,8 +212,8 @@ class Assembly:
     def records(self, agreed: AgreedConcepts) -> Records:
         """Raises EngineError when a row is not accounted for."""
         if self._agreed.own:
-            born, unknown = _seconds(self._patients["birth_date"]), self._last == MISSING
-            last = np.where(unknown, np.where(born == MISSING, self._agreed.last, born), self._last)
+            born = np.where(self._born == MISSING, self._agreed.last, self._born)
+            last = np.where(self._last == MISSING, born, self._last)
         else:
             last = np.full(len(self._patients), agreed.latest)
         patients = self._patients.assign(as_of=_times(last))
@@ -236,33 +227,45 @@ class Assembly:
             **tables,
         )
 
-    def _usable(self, raw: RawEvents) -> pd.DataFrame:
-        """The rows of `raw` that belong to a known patient at a possible time, with `patient_ix` (int32) added."""
-        frame = raw.frame.assign(patient_ix=_positions(raw.frame["patient_id"], self._index))
-
-        def settle(bad: pd.Series, field: str, reason: str, instead: pd.Series | None = None) -> None:
-            """Reject the bad rows, or put `instead` in their field."""
-            nonlocal frame
-            if not bad.any():
-                return
-            outcome: Outcome = "rejected" if instead is None else "set aside"
-            self._log.add(raw.file, field, reason, frame.loc[bad, "row"], outcome)
-            frame = frame[~bad] if instead is None else frame.assign(**{field: frame[field].where(~bad, instead)})
-
-        settle(frame["patient_id"].isna() | (frame["patient_id"] == ""), "patient_id", "patient id missing")
-        settle(frame["patient_ix"] < 0, "patient_id", "patient id not in the patients file")
-        born = pd.Series(self._patients["birth_date"].array[frame["patient_ix"].to_numpy()], index=frame.index)
+    def _usable(self, raw: RawEvents) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """The columns of the rows of `raw` that belong to a known patient at a possible time, without what describes
+        them; and which rows (n,) bool these are, None for all."""
+        frame, repaired = raw.frame, raw.kind == "allergy"
+        columns = {
+            "row": frame["row"].to_numpy(np.int64),
+            "patient_ix": _positions(frame["patient_id"], self._index),
+            "start": _seconds(frame["start"]).copy(),
+            "stop": _seconds(frame["stop"]).copy(),
+        }
+        for name in OPTIONAL.keys() & set(frame):
+            columns[name] = frame[name].to_numpy(EVENT_TYPES[name])
+        found = faults(
+            *(columns[name] for name in ("patient_ix", "start", "stop")),
+            self._born,
+            BIRTH_TOLERANCE,
+            BIRTH_UNKNOWN,
+            repaired,
+        )
+        if not found.any():
+            return columns, None
+        nobody = frame["patient_id"].isna() | (frame["patient_id"] == "")
+        unknown = (found & UNKNOWN_PATIENT) > 0
         # a wrong date must not hide an allergy: it counts as known since birth, and as still there
-        always = born.fillna(BIRTH_UNKNOWN) if raw.kind == "allergy" else None
-        never = pd.Series(pd.NaT, index=frame.index, dtype=TIME) if raw.kind == "allergy" else None
-        settle(frame["start"].isna(), "start", "date missing", always)
-        too_early = frame["start"] < born.reindex(frame.index) - BIRTH_TOLERANCE
-        settle(too_early, "start", "date is before birth", always)
-        settle(frame["stop"] < frame["start"], "stop", "stop is before start", never)
-        return frame
+        dates: Outcome = "set aside" if repaired else "rejected"
+        outcomes: list[tuple[np.ndarray, str, str, Outcome]] = [
+            (unknown & nobody.to_numpy(), "patient_id", "patient id missing", "rejected"),
+            (unknown & ~nobody.to_numpy(), "patient_id", "patient id not in the patients file", "rejected"),
+            ((found & NO_START) > 0, "start", "date missing", dates),
+            ((found & BEFORE_BIRTH) > 0, "start", "date is before birth", dates),
+            ((found & STOPS_EARLY) > 0, "stop", "stop is before start", dates),
+        ]
+        for bad, field, reason, outcome in outcomes:
+            self._log.add(raw.file, field, reason, columns["row"][bad], outcome)
+        good = ~unknown if repaired else found == 0
+        return {name: column[good] for name, column in columns.items()}, good
 
     def _drop_future(self, latest: int) -> None:
-        born = _seconds(self._patients["birth_date"].fillna(BIRTH_UNKNOWN))
+        born = np.where(self._born == MISSING, BIRTH_UNKNOWN, self._born)
         for place, piece in enumerate(self._pieces):
             late = piece.columns["start"] > latest
             if not late.any():
@@ -291,19 +294,19 @@ class Assembly:
     def _without_repeats(self, pieces: Sequence[_Piece]) -> list[_Piece]:
         """Repeats are of one patient, so some of the patients are looked at at a time."""
         flags = [np.zeros(len(piece), dtype=bool) for piece in pieces]
-        names = ["described", *(name for name in EVENT_TYPES if any(name in piece.columns for piece in pieces))]
         parts = -(-sum(map(len, pieces)) // self._rows)
-        for part in range(parts):
-            mine = [np.flatnonzero(piece.columns["patient_ix"] % parts == part) for piece in pieces]
-            compared = pd.DataFrame(
-                {
-                    name: np.concatenate([_column(p, name)[m] for p, m in zip(pieces, mine, strict=True)])
-                    for name in names
-                }
-            )
-            repeats = _repeats(compared)
+        ends = np.linspace(0, len(self._patients), parts + 1).astype(np.int32)
+        for first, end in pairwise(ends):
+            of = [piece.columns["patient_ix"] for piece in pieces]
+            mine = [slice(None) if parts == 1 else np.flatnonzero((ix >= first) & (ix < end)) for ix in of]
+            compared = {
+                name: np.concatenate([_column(p, name)[m] for p, m in zip(pieces, mine, strict=True)])
+                for name in ["described", *(n for n in EVENT_TYPES if any(n in piece.columns for piece in pieces))]
+            }
+            found = repeats(compared, int(first), int(end))
             for flag, where in zip(flags, mine, strict=True):
-                flag[where], repeats = repeats[: len(where)], repeats[len(where) :]
+                n = len(flag[where])
+                flag[where], found = found[:n], found[n:]
             self._between()
         reason = "repeats an earlier row (same patient, code, times and value)"
         for piece, repeat in zip(pieces, flags, strict=True):
@@ -424,22 +427,34 @@ def _tomorrow() -> int:
     return int(pd.Timestamp.now("UTC").timestamp()) + DAY
 
 
-def _positions(ids: pd.Series, index: pd.Index) -> np.ndarray:
+def _codes(values: pd.Series) -> tuple[np.ndarray, pd.Index]:
+    """Which of the distinct values each one (n,) is, -1 where it is missing; and these."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return values.array.codes, values.array.categories
+    codes, distinct = pd.factorize(values)
+    return codes, pd.Index(distinct)
+
+
+def _positions(ids: pd.Series, index: pd.Index) -> np.ndarray:  # (n,) int32
     """Where each id (n,) stands in `index`, -1 where it does not."""
-    if isinstance(ids.dtype, pd.CategoricalDtype):
-        codes, uniques = ids.cat.codes.to_numpy(), ids.cat.categories
-    else:
-        codes, uniques = pd.factorize(ids)
-    lookup = np.append(index.get_indexer(pd.Index(uniques)), -1).astype(np.int32)  # code -1 (missing) -> -1
+    codes, distinct = _codes(ids)
+    lookup = np.append(index.get_indexer(distinct), -1).astype(np.int32)  # code -1 (missing) -> -1
     return lookup[codes]
 
 
-def _repeats(table: pd.DataFrame) -> np.ndarray:
-    """Which rows (n,) bool equal an earlier one. A hash tells the few that might; only those are compared."""
-    suspects = pd.util.hash_pandas_object(table, index=False).duplicated(keep=False).to_numpy()
-    repeats = suspects.copy()
-    repeats[suspects] = table[suspects].duplicated().to_numpy()
-    return repeats
+def _described(frame: pd.DataFrame, usable: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Of the usable rows: which description each has, and the first row of the frame with each."""
+    told = [_codes(frame[name]) for name in WORDS if name in frame]
+    which = slice(None) if usable is None else usable
+    number, first = combinations([(codes[which], len(distinct)) for codes, distinct in told])
+    return number, first if usable is None else np.flatnonzero(usable)[first]
+
+
+def _words(frame: pd.DataFrame, name: str, rows: np.ndarray) -> Sequence[str]:
+    """What stands there in these rows, "" for nothing."""
+    if name not in frame:
+        return [""] * len(rows)
+    return frame[name].take(rows).astype("object").fillna("").tolist()
 
 
 def _column(piece: _Piece, name: str) -> np.ndarray:
@@ -447,8 +462,8 @@ def _column(piece: _Piece, name: str) -> np.ndarray:
     return piece.columns[name] if name in piece.columns else np.full(len(piece), OPTIONAL[name])
 
 
-def _seconds(times: pd.Series) -> np.ndarray:  # int64 seconds since 1970; missing is MISSING
-    return times.to_numpy(dtype="datetime64[s]").astype(np.int64)
+def _seconds(times: pd.Series) -> np.ndarray:  # int64 seconds since 1970; missing is MISSING; not to be written to
+    return times.to_numpy(dtype="datetime64[s]").view(np.int64)
 
 
 def _times(seconds: np.ndarray) -> pd.Series:

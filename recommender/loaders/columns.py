@@ -12,6 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recommender.combinations import combinations
+from recommender.event_kernel import MISSING
 from recommender.loaders import csv_kernel
 from recommender.loaders.cells import Cells
 
@@ -22,7 +24,6 @@ NUMBER = r"^-?\d+(\.\d*)?([eE][+-]?\d+)?$"
 FIRST_TIME, LAST_TIME = np.datetime64("0001-01-01", "s"), np.datetime64("9999-12-31T23:59:59", "s")
 LONGEST_TEXT = 1000
 A_FEW = 64
-MISSING = np.iinfo(np.int64).min  # a missing time, in seconds as datetime64 holds it
 SUBSTITUTE = "\x1a"  # stands for bytes that were not UTF-8
 ABSENT = {"NA", "NaN", "nan", "NaT", "None"}  # neither a date nor a number, but no error either
 
@@ -133,22 +134,22 @@ def categorical(chunks: Sequence[pa.DictionaryArray]) -> pd.Categorical:
     """The text of all batches as one categorical; what is empty is missing."""
     whole = pa.chunked_array(chunks, type=pa.dictionary(pa.int32(), pa.string())).unify_dictionaries()
     distinct = whole.chunk(0).dictionary if whole.num_chunks else pa.array([], pa.string())
-    codes = [pc.fill_null(chunk.indices, -1).to_numpy(zero_copy_only=False) for chunk in whole.chunks]
+    indices = [chunk.indices for chunk in whole.chunks]
+    codes = [(pc.fill_null(each, -1) if each.null_count else each).to_numpy(zero_copy_only=False) for each in indices]
     return _recoded(np.concatenate([np.empty(0, np.int32), *codes]), distinct.to_pandas())
 
 
 def distinct(*columns: pd.Series) -> tuple[np.ndarray, list[tuple[str | None, ...]]]:
     """Which combination of the (categorical) columns' values each row (n,) has, and all of them (None: missing)."""
-    key = np.zeros(len(columns[0]), dtype=np.int64)
-    for column in columns:
-        key = key * (len(column.cat.categories) + 1) + column.cat.codes.to_numpy() + 1
-    position, keys = pd.factorize(key)
-    found: list[list[str | None]] = []
-    for column in reversed(columns):
-        keys, code = np.divmod(keys, len(column.cat.categories) + 1)
-        values = [None, *column.cat.categories]
-        found.append([values[c] for c in code])
-    return position, list(zip(*reversed(found), strict=True))
+    codes = [column.array.codes for column in columns]
+    position, first = combinations([(one, len(c.array.categories)) for one, c in zip(codes, columns, strict=True)])
+    found = []
+    for one, column in zip(codes, columns, strict=True):
+        there = one[first] >= 0
+        values = np.full(len(first), None, dtype=object)
+        values[there] = column.array.categories.take(one[first][there]).to_numpy(object)
+        found.append(values)
+    return position, list(zip(*found, strict=True))
 
 
 def per_distinct(change: Callable[..., str | None], *columns: pd.Series) -> pd.Series:
@@ -195,7 +196,8 @@ def _recoded(codes: np.ndarray, distinct: pd.Series) -> pd.Categorical:
     """`distinct[codes]` as a categorical, though `distinct` may repeat itself or hold missing values."""
     position, categories = pd.factorize(distinct.where(distinct != ""))
     lookup = np.append(position, -1).astype(np.int32)  # code -1 -> -1
-    return pd.Categorical.from_codes(lookup[codes], categories=pd.Index(categories, dtype="str"))
+    categories = pd.CategoricalDtype(pd.Index(categories, dtype="str"))
+    return pd.Categorical.from_codes(lookup[codes], dtype=categories, validate=False)
 
 
 def _plain(values: pa.Array, needed: str) -> pa.Array:

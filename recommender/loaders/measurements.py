@@ -93,7 +93,8 @@ def standardise(raw: RawEvents, log: IngestLog) -> RawEvents:
     impossible = ~unknown & ~((value >= low) & (value <= high))
     log.add(raw.file, "unit", NO_UNIT, frame.loc[unknown, "row"])
     log.add(raw.file, "value", NO_VALUE, frame.loc[impossible, "row"])
-    return replace(raw, frame=frame.assign(value=value, unit=unit)[~unknown & ~impossible])
+    measured, bad = frame.assign(value=value, unit=unit), unknown | impossible
+    return replace(raw, frame=measured[~bad] if bad.any() else measured)
 
 
 def _unit(code: str | None, given: str | None) -> str | None:

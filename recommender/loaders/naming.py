@@ -64,7 +64,8 @@ def name_drugs(raw: RawEvents, vocabulary: DrugVocabulary, log: IngestLog) -> Ra
         ),
         local=np.array([_local(match) for match in matches], dtype=bool)[position],
     )
-    return replace(raw, frame=named[(rules == "")[position]])
+    therapy = (rules == "")[position]
+    return replace(raw, frame=named if therapy.all() else named[therapy])
 
 
 def named_drug(vocabulary: DrugVocabulary, code: str, name: str, route: str = "") -> tuple[DrugMatch, bool]:

@@ -20,7 +20,7 @@ from recommender.ingest_log import IngestLog
 from recommender.loaders import columns, files
 from recommender.loaders.parts import Column, Part, TableSpec, packed, read_parts, unpacked
 from recommender.loaders.shelf import Shelf
-from recommender.records import RawEvents
+from recommender.records import TIME, RawEvents
 from recommender.vocabulary import DrugVocabulary
 
 EVENT_COLUMNS = {"row", "patient_id", "code", "name", "route", "group", "start", "stop", "unit", "value", "reported"}
@@ -200,10 +200,12 @@ def _table(spec: TableSpec, file: str, parts: Sequence[Part]) -> Table:
             data[ours] = columns.categorical(chunks)
         elif column.parse == "time":
             read = np.concatenate([np.empty(0, dtype="M8[s]"), *chunks])
-            data[ours] = pd.Series(read).dt.tz_localize("UTC")
+            data[ours] = pd.array(read.view(np.int64), dtype=TIME, copy=False)
         else:
             data[ours] = np.concatenate([np.empty(0), *chunks])
-    return Table(file, pd.DataFrame(data), frozenset(ours for part in parts for ours in part if ours != "row"))
+    return Table(
+        file, pd.DataFrame(data, copy=False), frozenset(ours for part in parts for ours in part if ours != "row")
+    )
 
 
 def _nothing(column: Column, rows: int) -> Any:

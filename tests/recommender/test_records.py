@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.assembly import _repeats, assemble
+from recommender.assembly import assemble
 from recommender.errors import EngineError, InputError
+from recommender.event_kernel import MISSING, repeats
 from recommender.ingest_log import IngestLog
 from recommender.records import SCHEMA, RawEvents, RawPatients, Records
 
@@ -177,8 +178,21 @@ def test_the_log_keeps_the_first_rows_and_the_most_frequent_names():
     assert (len(listed), next(iter(listed.items()))) == (50, ("drug 59", 60))
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0.5, float("nan")])), max_size=30))
+EVENTS = st.tuples(
+    st.integers(3, 5),
+    st.integers(0, 1),
+    st.sampled_from([0, 5, MISSING]),
+    st.sampled_from([5, MISSING]),
+    st.sampled_from([0.5, 0.0, -0.0, float("nan")]),
+    st.booleans(),
+)
+TYPES = {"patient_ix": "int32", "described": "int32", "start": "int64", "stop": "int64", "value": "f8", "local": "bool"}
+
+
+@given(st.lists(EVENTS, max_size=30))
 @settings(deadline=None)
 def test_repeats_are_those_of_pandas(rows):
-    table = pd.DataFrame(rows, columns=["one", "two"]).astype({"one": "int32", "two": "float64"})
-    assert _repeats(table).tolist() == table.duplicated().tolist()
+    table = pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
+    for columns in (list(TYPES), list(TYPES)[:4], [*list(TYPES)[:4], "local"]):
+        found = repeats({name: table[name].to_numpy().copy() for name in columns}, 3, 6)
+        assert found.tolist() == table[columns].duplicated().tolist()

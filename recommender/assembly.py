@@ -145,7 +145,7 @@ class Assembly:
         """`rows`: how many events may be worked on at once. `whole`: not the part of an export that others have parts
         of too. `between`: what is done after each piece of work. Raises InputError when a whole export has no usable
         person."""
-        self._log, self._rows, self._between = log, rows, between
+        self._log, self._rows, self._after = log, rows, between
         self._room = _Room(scratch)
         self._clock = people.clock
         self._patients = _patients(people, log)
@@ -171,7 +171,7 @@ class Assembly:
         np.maximum.at(self._last, columns["patient_ix"], columns["start"])
         kept = {name: self._room.keep(column) for name, column in columns.items()}
         self._pieces.append(_Piece(raw.file, raw.kind, kept))
-        self._between()
+        self._after()
 
     def finish(self) -> Records:
         """Raises InputError when nothing usable is left, EngineError when a row is not accounted for.
@@ -296,18 +296,19 @@ class Assembly:
         flags = [np.zeros(len(piece), dtype=bool) for piece in pieces]
         parts = -(-sum(map(len, pieces)) // self._rows)
         ends = np.linspace(0, len(self._patients), parts + 1).astype(np.int32)
-        for first, end in pairwise(ends):
-            of = [piece.columns["patient_ix"] for piece in pieces]
-            mine = [slice(None) if parts == 1 else np.flatnonzero((ix >= first) & (ix < end)) for ix in of]
+        of = [piece.columns["patient_ix"] for piece in pieces]
+        limits = [(int(ix.min(initial=len(self._patients))), int(ix.max(initial=-1))) for ix in of]
+        for first, end in pairwise(ends.tolist()):
+            mine = [_between(ix, *limit, first, end) for ix, limit in zip(of, limits, strict=True)]
             compared = {
                 name: np.concatenate([_column(p, name)[m] for p, m in zip(pieces, mine, strict=True)])
                 for name in ["described", *(n for n in EVENT_TYPES if any(n in piece.columns for piece in pieces))]
             }
-            found = repeats(compared, int(first), int(end))
+            found = repeats(compared, first, end)
             for flag, where in zip(flags, mine, strict=True):
                 n = len(flag[where])
                 flag[where], found = found[:n], found[n:]
-            self._between()
+            self._after()
         reason = "repeats an earlier row (same patient, code, times and value)"
         for piece, repeat in zip(pieces, flags, strict=True):
             self._log.add(piece.file, "row", reason, piece.columns["row"][repeat])
@@ -324,7 +325,7 @@ class Assembly:
                 whole[at : at + len(piece)] = _column(piece, source)
                 at += len(piece)
             columns[column] = _times(whole) if dtype == TIME else whole
-            self._between()
+            self._after()
         return pd.DataFrame(columns, copy=False)
 
 
@@ -455,6 +456,13 @@ def _words(frame: pd.DataFrame, name: str, rows: np.ndarray) -> Sequence[str]:
     if name not in frame:
         return [""] * len(rows)
     return frame[name].take(rows).astype("object").fillna("").tolist()
+
+
+def _between(ix: np.ndarray, least: int, most: int, first: int, end: int) -> np.ndarray | slice:
+    """Where the numbers `ix` (n,), from `least` to `most`, are from `first` on and below `end`."""
+    if most < first or least >= end:
+        return slice(0)
+    return slice(None) if first <= least and most < end else np.flatnonzero((ix >= first) & (ix < end))
 
 
 def _column(piece: _Piece, name: str) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from recommender.errors import EngineError
 
 Outcome = Literal["rejected", "set aside"]
 FIRST_ROWS = 5  # row numbers kept as examples for each finding
+_ONE_AT_A_TIME = Lock()  # the next rows are read while the last ones are worked on
 TOP_UNMAPPED = 50  # drug names listed in the report; they are no patient content
 
 
@@ -70,19 +72,21 @@ class IngestLog:
         if not len(numbers):
             return
         key = (file, field_name, reason, outcome)
-        count, first = self._findings.get(key, (0, ()))
-        earliest = np.sort(numbers)[:FIRST_ROWS].tolist()
-        self._findings[key] = (count + len(numbers), tuple(sorted((*first, *earliest))[:FIRST_ROWS]))
+        earliest = np.partition(numbers, min(FIRST_ROWS, len(numbers)) - 1)[:FIRST_ROWS].tolist()
+        with _ONE_AT_A_TIME:
+            count, first = self._findings.get(key, (0, ()))
+            self._findings[key] = (count + len(numbers), tuple(sorted((*first, *earliest))[:FIRST_ROWS]))
 
     def absorb(self, account: IngestLog, file: str | None = None, after: int = 0) -> None:
         """Take over the rows read and the findings of another account: of `file`, with rows counted from `after` on."""
         for name, rows in account.read.items():
             self.count_read(file or name, rows)
-        for (name, field_name, reason, outcome), (count, first) in account._findings.items():
-            key = (file or name, field_name, reason, outcome)
-            so_far, earliest = self._findings.get(key, (0, ()))
-            told = sorted((*earliest, *(row + after for row in first)))
-            self._findings[key] = (so_far + count, tuple(told[:FIRST_ROWS]))
+        with _ONE_AT_A_TIME:
+            for (name, field_name, reason, outcome), (count, first) in account._findings.items():
+                key = (file or name, field_name, reason, outcome)
+                so_far, earliest = self._findings.get(key, (0, ()))
+                told = sorted((*earliest, *(row + after for row in first)))
+                self._findings[key] = (so_far + count, tuple(told[:FIRST_ROWS]))
 
     def join(self, account: IngestLog, but: Collection[str] = ()) -> None:
         """Take over all of another account, of some of the same files' rows, `but` that of these files. Where the rows

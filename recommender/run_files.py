@@ -48,7 +48,7 @@ def save_records(records: Records, place: Place) -> None:
             numbers = table[column].to_numpy("datetime64[s]").view(np.int64) if dtype == TIME else table[column]
             _save(place, f"{name}-{column}.npy", np.asarray(numbers))
     account = {field.name: getattr(records.log, field.name) for field in fields(IngestLog) if field.name[0] != "_"}
-    findings = [[*key, *value] for key, value in records.log._findings.items()]
+    findings = sorted([*key, *value] for key, value in records.log._findings.items())
     place.write("log.json", orjson.dumps({**account, "findings": findings}))
 
 

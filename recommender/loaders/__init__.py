@@ -16,6 +16,7 @@ from recommender.assembly import Assembly
 from recommender.errors import InputError
 from recommender.ingest_log import IngestLog
 from recommender.loaders import csv_files, eicu, fhir, mimic, mimic3, omop, synthea
+from recommender.loaders.ahead import ahead
 from recommender.loaders.archive import is_zip, unpacked
 from recommender.loaders.column_map import read_map
 from recommender.loaders.database import connected, is_url
@@ -82,7 +83,7 @@ def load(
             of = len(people.frame)
             memory.needs(f"reading an export of {of:,} people", PARSING + LEAST_READING + of * PERSON_BYTES)
         assembly = Assembly(people, log, None if seal else cache, rows, between=_between(memory, seal))
-        for raw in events:
+        for raw in events if export.opener else ahead(iter(events)):  # a database is for one thread
             assembly.add(standardised(raw, vocabulary, log))
     if shelf is not None:
         shelf.sweep()

@@ -39,24 +39,52 @@ class Unreadable(Exception):
 def text(values: pa.Array | Cells) -> pa.DictionaryArray:
     """Any column as text without blanks around it, one entry for each distinct value. Raises Unreadable."""
     encoded = values.encoded() if isinstance(values, Cells) else _encoded(values)
-    distinct = encoded.dictionary
+    if _is_plain(encoded.dictionary):
+        return encoded
+    try:
+        distinct = _plain(encoded.dictionary, "text")
+    except Unreadable:
+        raise _undecodable(values) from None
     if pc.any(pc.match_substring_regex(distinct, f"[\0{SUBSTITUTE}]")).as_py():
         raise _undecodable(values)
-    return pa.DictionaryArray.from_arrays(encoded.indices, pc.utf8_trim_whitespace(distinct))
+    again = pc.utf8_trim_whitespace(distinct).dictionary_encode()  # two may have differed in blanks alone
+    return pa.DictionaryArray.from_arrays(again.indices.take(encoded.indices), again.dictionary)
 
 
 def _encoded(values: pa.Array) -> pa.DictionaryArray:
-    """As `Cells.encoded`: what is done to text is done to each distinct one once."""
+    """As `Cells.encoded`: what is done to text is done to each distinct one once. It may be no UTF-8."""
     if pa.types.is_floating(values.type):  # whole-numbered ids that pandas once held beside a missing one
         whole = values.cast(pa.int64(), safe=False)
         values = whole if pc.all(pc.equal(whole.cast(values.type), values)).as_py() is not False else values
-    if not (pa.types.is_integer(values.type) or pa.types.is_string(values.type)):
-        return _plain(values, "text").dictionary_encode()
-    encoded = values.dictionary_encode()
-    try:
-        return pa.DictionaryArray.from_arrays(encoded.indices, _plain(encoded.dictionary, "text"))
-    except Unreadable:
-        raise _undecodable(values) from None
+    if pa.types.is_integer(values.type):
+        encoded = values.dictionary_encode()
+        return pa.DictionaryArray.from_arrays(encoded.indices, encoded.dictionary.cast(pa.string()))
+    if pa.types.is_dictionary(values.type) and values.type.value_type == pa.string() and not _holes(values.dictionary):
+        # of a whole file perhaps: those that are there, in the order in which they appear
+        used = _codes(values.indices)
+        codes, first = combinations([(used, len(values.dictionary))])
+        there = used[first] >= 0
+        number = np.where(there, np.cumsum(there) - 1, -1).astype(np.int32)[codes]
+        indices = pa.array(number, mask=number < 0) if not there.all() else pa.array(number)
+        return pa.DictionaryArray.from_arrays(indices, values.dictionary.take(pa.array(used[first][there])))
+    return (values if pa.types.is_string(values.type) else _plain(values, "text")).dictionary_encode()
+
+
+def _holes(values: pa.Array) -> bool:
+    return bool(values.null_count)
+
+
+def _codes(indices: pa.Array) -> np.ndarray:  # (n,), -1 for what is missing
+    return (pc.fill_null(indices, -1) if indices.null_count else indices).to_numpy(zero_copy_only=False)
+
+
+def _is_plain(distinct: pa.StringArray) -> bool:
+    """Nothing about these texts has to be looked at closely."""
+    _, offsets, texts = distinct.buffers()
+    if texts is None:
+        return True
+    where = np.frombuffer(offsets, np.int32)[distinct.offset : distinct.offset + len(distinct) + 1]
+    return bool(csv_kernel.plain(np.frombuffer(texts, np.uint8), where, LONGEST_TEXT))
 
 
 def times(values: pa.Array | Cells) -> tuple[np.ndarray, np.ndarray]:
@@ -134,9 +162,14 @@ def categorical(chunks: Sequence[pa.DictionaryArray]) -> pd.Categorical:
     """The text of all batches as one categorical; what is empty is missing."""
     whole = pa.chunked_array(chunks, type=pa.dictionary(pa.int32(), pa.string())).unify_dictionaries()
     distinct = whole.chunk(0).dictionary if whole.num_chunks else pa.array([], pa.string())
-    indices = [chunk.indices for chunk in whole.chunks]
-    codes = [(pc.fill_null(each, -1) if each.null_count else each).to_numpy(zero_copy_only=False) for each in indices]
-    return _recoded(np.concatenate([np.empty(0, np.int32), *codes]), distinct.to_pandas())
+    codes = np.concatenate([np.empty(0, np.int32), *(_codes(chunk.indices) for chunk in whole.chunks)])
+    nothing = pc.index(distinct, "").as_py()
+    if nothing >= 0:
+        lookup = np.arange(-1, len(distinct), dtype=np.int32)  # of code -1 on
+        lookup[nothing + 1] = -1
+        lookup[nothing + 2 :] -= 1
+        codes, distinct = lookup[codes + 1], distinct.filter(pc.not_equal(distinct, ""))
+    return _categorical(codes, distinct.to_pandas())
 
 
 def distinct(*columns: pd.Series) -> tuple[np.ndarray, list[tuple[str | None, ...]]]:
@@ -182,6 +215,8 @@ def empty(values: pa.DictionaryArray | np.ndarray) -> np.ndarray:
 
 def run_away(values: pa.DictionaryArray, lines: bool) -> np.ndarray:
     """Which cells (n,) bool are too long for a code or a name or, unless `lines` are allowed, go over several."""
+    if _is_plain(values.dictionary):
+        return np.zeros(len(values), dtype=bool)
     too_long = pc.greater(pc.utf8_length(values.dictionary), LONGEST_TEXT)
     return _cells(values, too_long if lines else pc.or_(too_long, pc.match_substring(values.dictionary, "\n")))
 
@@ -196,8 +231,12 @@ def _recoded(codes: np.ndarray, distinct: pd.Series) -> pd.Categorical:
     """`distinct[codes]` as a categorical, though `distinct` may repeat itself or hold missing values."""
     position, categories = pd.factorize(distinct.where(distinct != ""))
     lookup = np.append(position, -1).astype(np.int32)  # code -1 -> -1
-    categories = pd.CategoricalDtype(pd.Index(categories, dtype="str"))
-    return pd.Categorical.from_codes(lookup[codes], dtype=categories, validate=False)
+    return _categorical(lookup[codes], categories)
+
+
+def _categorical(codes: np.ndarray, categories: Any) -> pd.Categorical:
+    dtype = pd.CategoricalDtype(pd.Index(categories, dtype="str"))
+    return pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
 
 
 def _plain(values: pa.Array, needed: str) -> pa.Array:
@@ -212,6 +251,7 @@ def _plain(values: pa.Array, needed: str) -> pa.Array:
 def _undecodable(values: pa.Array | Cells) -> Unreadable:
     """Where the first cell is that is not UTF-8 or has NUL bytes in it."""
     values = values.array() if isinstance(values, Cells) else values
+    values = values.dictionary_decode() if isinstance(values, pa.DictionaryArray) else values
     for index, value in enumerate(values.cast(pa.binary()).to_pylist()):
         if value is not None and b"\0" in value:
             return Unreadable("NUL bytes: the file is damaged, or is UTF-16 and must be saved as CSV UTF-8", index)

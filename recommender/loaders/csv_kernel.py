@@ -15,10 +15,11 @@ from numba.extending import intrinsic
 
 PADDING = 8
 NEWLINE, RETURN, QUOTE = np.uint8(10), np.uint8(13), np.uint8(34)
-ZERO, NINE, MINUS, POINT, BLANK, T, Z = (np.uint8(ord(c)) for c in "09-. TZ")
+ZERO, NINE, MINUS, POINT, BLANK, TILDE, T, Z = (np.uint8(ord(c)) for c in "09-. ~TZ")
 MULTIPLIER, MIXER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 HALF = np.uint64(32)
 FEW_ENTRIES = 1 << 10
+STRETCH = 1 << 12  # bytes that are looked through at a time: they and their marks stay in the nearest cache
 MOST_DIGITS = 15  # a whole number of so many is exact in float64, and so is its quotient by a power of ten up to 10^22
 POWERS = 10.0 ** np.arange(MOST_DIGITS + 1)
 DAYS_BEFORE = np.array([0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334])  # of the year, by month
@@ -51,23 +52,24 @@ def _zeros_below(context, word):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, nogil=True)
 def _marks(data: np.ndarray, size: int, delimiter: int, quotes: bool) -> np.ndarray:
     """Where delimiters, line ends and (if they mean something) quotation marks stand (n,) int32."""
-    mask = np.zeros((size + 7) // 8 * 8, np.uint8)
     between, quote = np.uint8(delimiter), QUOTE if quotes else np.uint8(delimiter)
-    for at in range(size):  # compiled to many bytes at a time
-        c = data[at]
-        mask[at] = np.uint8(c == between) | np.uint8(c == NEWLINE) | np.uint8(c == RETURN) | np.uint8(c == quote)
-    found = 0
-    for at in range(size):
-        found += mask[at]
-    marks = np.empty(found, np.int32)
-    words, n = mask.view(np.uint64), 0
-    for place in range(len(words)):
-        word = words[place]
-        while word:
-            marks[n] = 8 * place + np.int64(_zeros_below(word) >> np.uint64(3))  # type: ignore[call-arg]
-            n += 1
-            word &= word - np.uint64(1)
-    return marks
+    marks, n = np.empty(size + 8, np.int32), 0  # what is not written to of so much takes no memory
+    mask = np.zeros(STRETCH, np.uint8)
+    words = mask.view(np.uint64)
+    for begin in range(0, size, STRETCH):
+        stretch = data[begin : min(begin + STRETCH, size)]
+        for at in range(len(stretch)):  # compiled to many bytes at a time
+            c = stretch[at]
+            mask[at] = np.uint8(c == between) | np.uint8(c == NEWLINE) | np.uint8(c == RETURN) | np.uint8(c == quote)
+        for at in range(len(stretch), (len(stretch) + 7) // 8 * 8):
+            mask[at] = 0
+        for place in range((len(stretch) + 7) // 8):
+            word = words[place]
+            while word:
+                marks[n] = begin + 8 * place + np.int64(_zeros_below(word) >> np.uint64(3))  # type: ignore[call-arg]
+                n += 1
+                word &= word - np.uint64(1)
+    return marks[:n]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -254,6 +256,20 @@ def gathered(data: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.n
             out[at] = data[place]
             at += 1
     return out, offsets
+
+
+@numba.njit(cache=True, nogil=True)
+def plain(texts: np.ndarray, offsets: np.ndarray, longest: int) -> bool:
+    """Whether all that stands between the offsets is of printable ASCII, and each text neither too long nor with a
+    blank at an end: then it is as it should be."""
+    for text in range(len(offsets) - 1):
+        begin, end = offsets[text], offsets[text + 1]
+        if end - begin > longest or (end > begin and (texts[begin] == BLANK or texts[end - 1] == BLANK)):
+            return False
+    odd = False
+    for c in texts[offsets[0] : offsets[-1]]:
+        odd |= c < BLANK or c > TILDE
+    return not odd
 
 
 @numba.njit(cache=True, nogil=True)

@@ -20,7 +20,8 @@ from recommender.loaders.cells import Cells
 from recommender.loaders.columns import SUBSTITUTE
 from recommender.loaders.csv_kernel import PADDING, scanned
 
-BLOCK = 8 << 20  # bytes parsed at a time: also the longest row that can be read
+BLOCK = 4 << 20  # bytes parsed at a time
+LONGEST_ROW = 8 << 20
 LONGEST_HEADER = 1 << 20
 UNDECODABLE = "rxrec-substitute"
 codecs.register_error(UNDECODABLE, lambda error: (SUBSTITUTE, error.end))  # type: ignore[attr-defined]
@@ -65,10 +66,9 @@ class Reader:
             self._used = 0
             yield data, size, False
             rest = data[self._used : size].tobytes()
-            if len(rest) > BLOCK:
-                message = (
-                    f"the row after this one is longer than {BLOCK >> 20} MB: is a quotation mark left open there?"
-                )
+            if len(rest) > LONGEST_ROW:
+                longest = f"{LONGEST_ROW >> 20} MB"
+                message = f"the row after this one is longer than {longest}: is a quotation mark left open there?"
                 raise InputError(message, file=self._file, row=self.last)
         data, size = _block(rest, b"" if rest.endswith((b"\n", b"\r")) or not rest else b"\n")
         self._used = 0

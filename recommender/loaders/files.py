@@ -12,7 +12,7 @@ import io
 import itertools
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,11 +81,17 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def batches(
-    path: Path, wanted: Names, required: Sequence[str], malformed: Malformed, tabs: bool = False
+    path: Path,
+    wanted: Names,
+    required: Sequence[str],
+    malformed: Malformed,
+    tabs: bool = False,
+    texts: Collection[str] = (),
 ) -> Iterator[Batch]:
     """The rows of `path`, in order; records with a wrong number of fields are left out and noted in `malformed`.
 
-    `tabs`: a file separated by tabs is read too, as one without quoting. Raises InputError when the file is damaged, is
+    `tabs`: a file separated by tabs is read too, as one without quoting. `texts`: columns in which a text may often
+    stand: Parquet files have each distinct one once. Raises InputError when the file is damaged, is
     none of the three forms, or lacks a `required` column.
     """
     file = path.name
@@ -96,7 +102,7 @@ def batches(
             if not magic:
                 raise InputError("the file is empty (0 bytes), it lacks even a header: export it again", file=file)
             if magic == b"PAR1":
-                rows = _parquet(raw, file, wanted, required)
+                rows = _parquet(raw, file, wanted, required, texts)
             elif file.lower().endswith(".parquet"):
                 raise InputError("this is no Parquet file, or it is damaged: export it again", file=file)
             elif magic == b"PK\x03\x04":
@@ -161,7 +167,9 @@ def positions(header: Sequence[str], file: str, wanted: Names, required: Sequenc
     raise InputError(f"this column is missing; {found}", file=file, row=1, field=missing[0])
 
 
-def _parquet(raw: io.BufferedIOBase, file: str, wanted: Names, required: Sequence[str]) -> Iterator[Batch]:
+def _parquet(
+    raw: io.BufferedIOBase, file: str, wanted: Names, required: Sequence[str], texts: Collection[str]
+) -> Iterator[Batch]:
     last = 1
     with _damage_told(file, lambda: last):
         table = pa.parquet.ParquetFile(raw)
@@ -169,8 +177,15 @@ def _parquet(raw: io.BufferedIOBase, file: str, wanted: Names, required: Sequenc
         position = positions(header, file, wanted, required)
         names = {ours: header[i] for ours, i in position.items()}
         needed = sorted(set(names.values()))
+        encoded = [name for name in {names[ours] for ours in texts if ours in names} if _is_text(table, name)]
+        if encoded:
+            table = pa.parquet.ParquetFile(raw, read_dictionary=encoded)
         empty = table.schema_arrow.empty_table().select(needed).combine_chunks().to_batches()
         for batch in itertools.chain(empty, table.iter_batches(PARQUET_ROWS, columns=needed)):
             row = np.arange(last + 1, last + 1 + len(batch))
             last += len(batch)
             yield Batch(row, {ours: batch.column(name) for ours, name in names.items()}, names)
+
+
+def _is_text(table: pa.parquet.ParquetFile, name: str) -> bool:
+    return bool(table.schema_arrow.field(name).type == pa.string())

@@ -69,6 +69,10 @@ class TableSpec:
     def required(self) -> list[str]:
         return [ours for ours, column in self.columns.items() if column.required]
 
+    @property
+    def texts(self) -> list[str]:
+        return [ours for ours, column in self.columns.items() if column.parse == "text"]
+
     def in_words(self) -> str:
         """All that decides what is read, the same in every process."""
 

@@ -87,6 +87,17 @@ def _is_missing(data: np.ndarray, begin: int, end: int) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)
+def _is_simple(data: np.ndarray, marks: np.ndarray, at: int, n_columns: int, between: np.uint8) -> bool:
+    """Whether the next record has a field for each column and not one quotation mark: as nearly all have."""
+    if at + n_columns > len(marks) or data[marks[at + n_columns - 1]] != NEWLINE:
+        return False
+    simple = True
+    for mark in marks[at : at + n_columns - 1]:
+        simple &= data[mark] == between
+    return simple
+
+
+@numba.njit(cache=True, nogil=True)
 def scanned(
     data: np.ndarray, size: int, final: bool, delimiter: int, quotes: bool, slot: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
@@ -108,9 +119,24 @@ def scanned(
     begin, end = np.empty((n_wanted, most), np.int32), np.empty((n_wanted, most), np.int32)
     number, bad = np.empty(most, np.int64), np.empty(len(marks) + 1, np.int64)
     lines = np.empty(len(marks) + 1, np.bool_)
+    column_of = np.empty(n_wanted, np.int64)
+    for column in range(n_columns):
+        if slot[column] >= 0:
+            column_of[slot[column]] = column
     spill = size + PADDING
     n = n_bad = record = at = used = 0
     while at < len(marks):
+        if _is_simple(data, marks, at, n_columns, between):
+            for place in range(n_wanted):
+                column = column_of[place]
+                cell, stop = marks[at + column - 1] + 1 if column else used, marks[at + column]
+                missing = _is_missing(data, cell, stop)
+                begin[place, n] = 0 if missing else cell
+                end[place, n] = -1 if missing else stop
+            number[n] = record
+            at += n_columns
+            n, record, used = n + 1, record + 1, marks[at - 1] + 1
+            continue
         column, first, several, whole = 0, used, False, False
         while True:  # the fields of a record
             if quotes and data[first] == QUOTE:

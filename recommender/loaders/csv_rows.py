@@ -45,7 +45,7 @@ class Reader:
     def batches(self, columns: int, wanted: Sequence[int]) -> Iterator[tuple[np.ndarray, list[Cells]]]:
         """Row numbers (n,) int64 and the cells of the wanted ones of so many columns. Raises InputError."""
         slot = np.full(columns, -1)
-        slot[wanted] = np.arange(len(wanted))
+        slot[list(wanted)] = np.arange(len(wanted))
         quotes = self._delimiter == ","
         for data, size, final in self._blocks():
             begin, end, number, bad, several, self._used = scanned(

@@ -50,6 +50,22 @@ def faults(
     return found
 
 
+@numba.njit(cache=True, nogil=True)
+def measured(
+    which: np.ndarray, value: np.ndarray, factor: np.ndarray, offset: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values (n,) float64 in another unit, and which of them (n,) bool do not lie from low to high.
+
+    which (n,): the rule (n_rules,) that each goes by; one whose factor is NaN says nothing of a value.
+    """
+    found, beyond = np.empty(len(value)), np.zeros(len(value), np.bool_)
+    for event in range(len(value)):
+        rule = which[event]
+        found[event] = value[event] * factor[rule] + offset[rule]
+        beyond[event] = not (np.isnan(factor[rule]) or low[rule] <= found[event] <= high[rule])
+    return found, beyond
+
+
 def repeats(events: Mapping[str, np.ndarray], first: int, end: int) -> np.ndarray:
     """Which events (n,) bool equal an earlier one in everything. patient_ix: from `first`, and before `end`."""
     others = np.zeros(len(events["start"]), np.int64)

@@ -1,5 +1,5 @@
-"""Cells of one column of a CSV file, as they lie in the bytes that were read of it: what is made of text of which only
-the distinct ones are ever made."""
+"""Cells of one column, as they lie in the bytes that were read of a file: text of which only the distinct ones are ever
+made."""
 
 from __future__ import annotations
 
@@ -19,6 +19,19 @@ class Cells:
     data: np.ndarray
     begin: np.ndarray
     end: np.ndarray
+
+    @classmethod
+    def of(cls, texts: pa.StringArray) -> Cells:
+        """The same cells, and the same bytes."""
+        _, offsets, held = texts.buffers()
+        where = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+        data = np.frombuffer(held if held is not None else b"", np.uint8)
+        if len(data) < where[-1] + csv_kernel.PADDING:
+            data = np.append(data, np.zeros(csv_kernel.PADDING, np.uint8))
+        end = where[1:]
+        if texts.null_count:
+            end = np.where(texts.is_valid().to_numpy(zero_copy_only=False), end, np.int32(-1))
+        return cls(data, where[:-1], end)
 
     def __len__(self) -> int:
         return len(self.begin)

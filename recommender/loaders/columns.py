@@ -92,9 +92,14 @@ def times(values: pa.Array | Cells) -> tuple[np.ndarray, np.ndarray]:
 
     A missing cell is NaT and not bad. Raises Unreadable for a column that can hold no time.
     """
-    if isinstance(values, Cells):
-        seconds, other = csv_kernel.times(values.data, values.begin, values.end, MISSING)
-        return _rest(seconds.view("M8[s]"), values, other, times)
+    cells = _as_cells(values)
+    if cells is not None:
+        seconds, other = csv_kernel.times(cells.data, cells.begin, cells.end, MISSING)
+        return _rest(seconds.view("M8[s]"), cells, other, _other_times)
+    return _other_times(values)
+
+
+def _other_times(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     read, bad = _times(values)
     beyond = (read < FIRST_TIME) | (read > LAST_TIME)
     read[beyond] = np.datetime64("NaT", "s")
@@ -124,9 +129,14 @@ def numbers(values: pa.Array | Cells) -> tuple[np.ndarray, np.ndarray]:
 
     Infinity and what is too large for a float are bad. Raises Unreadable for a column that can hold no number.
     """
-    if isinstance(values, Cells):
-        found, other = csv_kernel.numbers(values.data, values.begin, values.end)
-        return _rest(found, values, other, numbers)
+    cells = _as_cells(values)
+    if cells is not None:
+        found, other = csv_kernel.numbers(cells.data, cells.begin, cells.end)
+        return _rest(found, cells, other, _other_numbers)
+    return _other_numbers(values)
+
+
+def _other_numbers(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type)):
         values = _plain(values, "a number")
     bad = np.zeros(len(values), dtype=bool)
@@ -148,13 +158,23 @@ def missing(values: pa.Array | Cells) -> np.ndarray:
     return np.zeros(len(values), dtype=bool) if not values.null_count else _numpy(values.is_null())
 
 
+def _as_cells(values: pa.Array | Cells) -> Cells | None:
+    """Where what is to be read is text."""
+    if isinstance(values, Cells):
+        return values
+    return Cells.of(values) if values.type == pa.string() else None
+
+
 def _rest(
     read: np.ndarray, cells: Cells, other: np.ndarray, parse: Callable[[pa.Array], tuple[np.ndarray, np.ndarray]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """What was `read`, with the cells that are in an`other` form parsed; and which of them are bad."""
     if other.any():
         which = np.flatnonzero(other)
-        read[which], other[which] = parse(cells.array(which))
+        try:
+            read[which], other[which] = parse(cells.array(which))
+        except Unreadable as error:
+            raise Unreadable(error.why, None if error.index is None else int(which[error.index])) from None
     return read, other
 
 

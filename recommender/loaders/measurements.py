@@ -20,6 +20,7 @@ from types import MappingProxyType
 import numpy as np
 
 from recommender.errors import InputError
+from recommender.event_kernel import measured
 from recommender.ingest_log import IngestLog
 from recommender.loaders.columns import chosen, constant, distinct
 from recommender.records import RawEvents
@@ -86,15 +87,14 @@ def standardise(raw: RawEvents, log: IngestLog) -> RawEvents:
     """
     frame = raw.frame if "unit" in raw.frame else raw.frame.assign(unit=constant(None, len(raw.frame)))
     which, pairs = distinct(frame["code"], frame["unit"])
-    factor, offset, low, high = np.array([_rule(*pair) for pair in pairs], dtype=np.float64).reshape(-1, 4)[which].T
-    value = frame["value"].to_numpy(dtype=np.float64) * factor + offset
+    factor, offset, low, high = np.array([_rule(*pair) for pair in pairs], dtype=np.float64).reshape(-1, 4).T.copy()
+    value, impossible = measured(which, frame["value"].to_numpy(dtype=np.float64), factor, offset, low, high)
     unit = chosen([_unit(*pair) for pair in pairs], which, frame.index)
-    unknown = np.isnan(factor)
-    impossible = ~unknown & ~((value >= low) & (value <= high))
+    unknown = np.isnan(factor)[which]
     log.add(raw.file, "unit", NO_UNIT, frame.loc[unknown, "row"])
     log.add(raw.file, "value", NO_VALUE, frame.loc[impossible, "row"])
-    measured, bad = frame.assign(value=value, unit=unit), unknown | impossible
-    return replace(raw, frame=measured[~bad] if bad.any() else measured)
+    in_our_unit, bad = frame.assign(value=value, unit=unit), unknown | impossible
+    return replace(raw, frame=in_our_unit[~bad] if bad.any() else in_our_unit)
 
 
 def _unit(code: str | None, given: str | None) -> str | None:

@@ -147,7 +147,7 @@ def test_times_in_each_form_are_those_of_python(times):
 )
 def test_what_the_loop_does_not_understand_is_read_as_before(text, seconds):
     read, bad = columns.times(cells(["2021-03-05", text, None]))
-    before, bad_before = columns.times(pa.array(["2021-03-05", text, None]))
+    before, bad_before = columns._other_times(pa.array(["2021-03-05", text, None]))
     assert bad.tolist() == bad_before.tolist() == [False, seconds is None, False]
     assert str(read[1]) == str(before[1]) == str(np.datetime64(seconds or "NaT", "s"))
 
@@ -165,9 +165,22 @@ def test_numbers_are_the_nearest_there_are(numbers):
     [["1e3", "7"], [".5"], [".5", "x"], ["nan", "-"], ["inf"], ["1" * 30, "-0.5"], ["1.", "+1"], ["NA", "", " 7"]],
 )
 def test_numbers_in_other_forms_are_read_as_before(texts):
-    (read, bad), (before, bad_before) = columns.numbers(cells(texts)), columns.numbers(pa.array(texts))
+    (read, bad), (before, bad_before) = columns.numbers(cells(texts)), columns._other_numbers(pa.array(texts))
     assert bad.tolist() == bad_before.tolist()
     assert np.array_equal(read, before, equal_nan=True)
+
+
+def test_cells_of_an_array_are_those_of_the_array():
+    array = pa.array(["a", None, "", "bc", "d"]).slice(1, 3)
+    held = Cells.of(array)
+    assert (held.array().to_pylist(), held.missing.tolist()) == ([None, "", "bc"], [True, False, False])
+
+
+def test_a_time_that_is_no_text_is_told_with_its_place():
+    texts = pa.array([b"2021-03-05", b"2021-03-06", b"2021-\xff"], pa.binary()).view(pa.string())
+    with pytest.raises(columns.Unreadable) as told:
+        columns.times(texts)
+    assert told.value.index == 2
 
 
 @pytest.mark.parametrize("text", ["a\0b", "a\x1ab"])

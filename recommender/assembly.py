@@ -25,6 +25,7 @@ from recommender.event_kernel import BEFORE_BIRTH, MISSING, NO_START, STOPS_EARL
 from recommender.ingest_log import IngestLog, Outcome
 from recommender.memory import mapped
 from recommender.records import SCHEMA, SEXES, TABLE_OF_KIND, TIME, Clock, RawEvents, RawPatients, Records, Table
+from recommender.text_index import TextIndex
 
 BIRTH_TOLERANCE = 366 * 86_400  # seconds: some sources know the year of birth only
 BIRTH_UNKNOWN = int(pd.Timestamp("1900-01-01").timestamp())  # since when an undated allergy is known of anybody
@@ -151,7 +152,7 @@ class Assembly:
         self._patients = _patients(people, log)
         if whole and self._patients.empty:
             raise InputError(f"no patient in this file can be used{log.main_reason}", file=people.file)
-        self._index = pd.Index(self._patients["patient_id"])
+        self._index = TextIndex(self._patients["patient_id"])
         self._born = _seconds(self._patients["birth_date"])
         self._last = _seconds(self._patients["as_of"]) if "as_of" in self._patients else self._nothing_known()
         self._pieces: list[_Piece] = []
@@ -436,10 +437,10 @@ def _codes(values: pd.Series) -> tuple[np.ndarray, pd.Index]:
     return codes, pd.Index(distinct)
 
 
-def _positions(ids: pd.Series, index: pd.Index) -> np.ndarray:  # (n,) int32
+def _positions(ids: pd.Series, index: TextIndex) -> np.ndarray:  # (n,) int32
     """Where each id (n,) stands in `index`, -1 where it does not."""
     codes, distinct = _codes(ids)
-    lookup = np.append(index.get_indexer(distinct), -1).astype(np.int32)  # code -1 (missing) -> -1
+    lookup = np.append(index.places(distinct), np.int32(-1))  # code -1 (missing) -> -1
     return lookup[codes]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from recommender.loaders import csv_kernel
+from recommender.text_index import PADDING
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Cells:
         _, offsets, held = texts.buffers()
         where = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
         data = np.frombuffer(held if held is not None else b"", np.uint8)
-        if len(data) < where[-1] + csv_kernel.PADDING:
-            data = np.append(data, np.zeros(csv_kernel.PADDING, np.uint8))
+        if len(data) < where[-1] + PADDING:
+            data = np.append(data, np.zeros(PADDING, np.uint8))
         end = where[1:]
         if texts.null_count:
             end = np.where(texts.is_valid().to_numpy(zero_copy_only=False), end, np.int32(-1))

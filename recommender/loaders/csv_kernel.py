@@ -13,11 +13,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-PADDING = 8
+from recommender.text_index import PADDING, hashed, same
+
 NEWLINE, RETURN, QUOTE = np.uint8(10), np.uint8(13), np.uint8(34)
 ZERO, NINE, MINUS, POINT, BLANK, TILDE, T, Z = (np.uint8(ord(c)) for c in "09-. ~TZ")
-MULTIPLIER, MIXER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
-HALF = np.uint64(32)
 FEW_ENTRIES = 1 << 10
 STRETCH = 1 << 12  # bytes that are looked through at a time: they and their marks stay in the nearest cache
 MOST_DIGITS = 15  # a whole number of so many is exact in float64, and so is its quotient by a power of ten up to 10^22
@@ -25,18 +24,6 @@ POWERS = 10.0 ** np.arange(MOST_DIGITS + 1)
 DAYS_BEFORE = np.array([0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334])  # of the year, by month
 DAYS_IN = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 TO_1970 = 719_162  # days from 0001-01-01
-
-
-@intrinsic
-def _eight(context, data, at):  # type: ignore[no-untyped-def]
-    """The eight bytes from data[at] on as one number, wherever it lies."""
-
-    def emit(context, builder, signature, given):  # type: ignore[no-untyped-def]
-        first = context.make_array(signature.args[0])(context, builder, given[0]).data
-        where = builder.bitcast(builder.gep(first, [given[1]]), ir.IntType(64).as_pointer())
-        return builder.load(where, align=1)
-
-    return types.uint64(data, types.int64), emit
 
 
 @intrinsic
@@ -208,27 +195,6 @@ def scanned(
 
 
 @numba.njit(cache=True, nogil=True)
-def _same(data: np.ndarray, one: int, other: int, length: int) -> bool:
-    for at in range(0, length, 8):
-        differ = _eight(data, one + at) ^ _eight(data, other + at)  # type: ignore[call-arg]
-        if differ and (length - at >= 8 or differ << np.uint64(8 * (8 - (length - at)))):
-            return False
-    return True
-
-
-@numba.njit(cache=True, nogil=True)
-def _hash(data: np.ndarray, begin: int, length: int) -> np.uint64:
-    found = np.uint64(length) * MIXER
-    for at in range(0, length, 8):
-        word = _eight(data, begin + at)  # type: ignore[call-arg]
-        if length - at < 8:
-            word <<= np.uint64(8 * (8 - (length - at)))
-        found = (found ^ word) * MULTIPLIER
-        found ^= found >> HALF
-    return found
-
-
-@numba.njit(cache=True, nogil=True)
 def encoded(data: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which of the distinct texts each cell (n,) int32 has, -1 where it is missing; the first cell with each (k,)."""
     codes, first = np.empty(len(begin), np.int32), np.empty(len(begin), np.int32)
@@ -240,22 +206,26 @@ def encoded(data: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.nd
         if length < 0:
             codes[cell] = -1
             continue
-        if last >= 0 and end[last] - begin[last] == length and _same(data, begin[last], at, length):
+        if last >= 0 and end[last] - begin[last] == length and same(data, begin[last], data, at, length):
             codes[cell] = codes[last]
             continue
         last = cell
-        hashed = _hash(data, at, length)
-        slot = np.int64(hashed & np.uint64(size - 1))
+        key = hashed(data, at, length)
+        slot = np.int64(key & np.uint64(size - 1))
         code = table[slot]
         while code >= 0:
             other = first[code]
-            if hashes[code] == hashed and end[other] - begin[other] == length and _same(data, begin[other], at, length):
+            if (
+                hashes[code] == key
+                and end[other] - begin[other] == length
+                and same(data, begin[other], data, at, length)
+            ):
                 break
             slot = (slot + 1) & (size - 1)
             code = table[slot]
         if code < 0:
             code = known
-            first[code], hashes[code], table[slot] = cell, hashed, code
+            first[code], hashes[code], table[slot] = cell, key, code
             known += 1
             if 2 * known > size:
                 size *= 2

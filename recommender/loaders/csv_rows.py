@@ -18,7 +18,8 @@ import numpy as np
 from recommender.errors import InputError
 from recommender.loaders.cells import Cells
 from recommender.loaders.columns import SUBSTITUTE
-from recommender.loaders.csv_kernel import PADDING, scanned
+from recommender.loaders.csv_kernel import scanned
+from recommender.text_index import PADDING
 
 BLOCK = 4 << 20  # bytes parsed at a time
 LONGEST_ROW = 8 << 20

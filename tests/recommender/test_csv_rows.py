@@ -5,6 +5,7 @@ import io
 from datetime import datetime
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from recommender.errors import InputError
 from recommender.loaders import columns, csv_rows
 from recommender.loaders.cells import Cells
-from recommender.loaders.csv_kernel import PADDING
+from recommender.text_index import PADDING, TextIndex
 
 COLUMNS = 3
 FIELD = st.text(st.sampled_from('ab",\n\r é\\N0'), max_size=6)
@@ -194,3 +195,10 @@ def test_a_dictionary_of_a_whole_file_is_cut_to_what_is_there():
     whole = pa.array(["unused", " a", "a", None, "b"]).dictionary_encode()
     read = columns.text(whole.slice(1))
     assert (read.to_pylist(), read.dictionary.to_pylist()) == (["a", "a", None, "b"], ["a", "b"])
+
+
+@given(st.lists(st.text(st.sampled_from("ab é"), max_size=20), unique=True), st.lists(st.text(st.sampled_from("ab é"))))
+@settings(deadline=None)
+def test_where_texts_stand_among_others(among, asked):
+    places = TextIndex(pd.Series(among, dtype="str")).places(pd.Index([*asked, *among], dtype="str"))
+    assert places.tolist() == [among.index(text) if text in among else -1 for text in [*asked, *among]]

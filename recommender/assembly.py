@@ -196,6 +196,7 @@ class Assembly:
                 counts = np.bincount(day - first)
                 there = np.flatnonzero(counts)
                 days.update(dict(zip((there + first).tolist(), counts[there].tolist(), strict=True)))
+            self._after()
         last = int(known.max(initial=MISSING))
         return Times(self._clock, len(known), int((known > _tomorrow()).sum()), last, days)
 
@@ -208,6 +209,7 @@ class Assembly:
         counts = np.zeros(len(self._descriptions), dtype=np.int64)
         for piece in self._pieces:
             counts += np.bincount(piece.columns["described"], minlength=len(counts))
+            self._after()
         return Settled(latest, dict(zip(self._descriptions, counts.tolist(), strict=True)))
 
     def records(self, agreed: AgreedConcepts) -> Records:
@@ -268,6 +270,7 @@ class Assembly:
     def _drop_future(self, latest: int) -> None:
         born = np.where(self._born == MISSING, BIRTH_UNKNOWN, self._born)
         for place, piece in enumerate(self._pieces):
+            self._after()
             late = piece.columns["start"] > latest
             if not late.any():
                 continue

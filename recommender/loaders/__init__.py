@@ -30,6 +30,7 @@ from recommender.sealing import Seal
 from recommender.vocabulary import DrugVocabulary
 
 PARSING, COPIES = 320 * MIB, 5  # what parsing takes beside the rows in work, and how often these are there at a time
+COMPILED = 44 * MIB  # of what parsing takes: the loops, which are there once people have been read
 PERSON_BYTES = 512  # that a person takes while events are read, beside what the table of people takes
 Loader = Callable[[Export], tuple[RawPatients, Iterable[RawEvents]]]
 SOURCES: dict[str, Loader] = {
@@ -81,9 +82,10 @@ def load(
         people, events = SOURCES[source](export)
         if memory is not None:
             of = len(people.frame)
-            memory.needs(f"reading an export of {of:,} people", PARSING + LEAST_READING + of * PERSON_BYTES)
+            more = PARSING - COMPILED + LEAST_READING + of * PERSON_BYTES
+            memory.needs(f"reading an export of {of:,} people", more)
         assembly = Assembly(people, log, None if seal else cache, rows, between=_between(memory, seal))
-        for raw in events if export.opener else ahead(iter(events)):  # a database is for one thread
+        for raw in ahead(iter(events)) if export.reads_ahead else events:
             assembly.add(standardised(raw, vocabulary, log))
     if shelf is not None:
         shelf.sweep()

@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from recommender.errors import EngineError, InputError
 from recommender.ingest_log import IngestLog
+from recommender.memory import mapped
 from recommender.sealing import Place, Seal, private
 
 BATCHES, ACCOUNT = ".arrows", ".json"
@@ -74,9 +75,10 @@ class Shelf:
                 while clear.peek(1):  # type: ignore[attr-defined]
                     yield from pa.ipc.open_stream(clear)
             return
-        with pa.memory_map(str(entry)) as mapped:
-            while mapped.tell() < mapped.size():
-                yield from pa.ipc.open_stream(mapped)
+        with entry.open("r+b") as file:  # as a mapping that can be let go needs it
+            whole = pa.BufferReader(pa.py_buffer(mapped(file)))
+        while whole.tell() < whole.size():
+            yield from pa.ipc.open_stream(whole)
 
     def put(self, entry: Path, read: Iterator[pa.RecordBatch], account: IngestLog) -> Iterator[pa.RecordBatch]:
         """The same batches, written down on the way. An entry is whole once its account, written last, is there."""

@@ -26,6 +26,7 @@ from recommender.vocabulary import DrugVocabulary
 
 EVENT_COLUMNS = {"row", "patient_id", "code", "name", "route", "group", "start", "stop", "unit", "value", "reported"}
 PIECE_ROWS = 1 << 20  # rows of a table that are worked on at a time
+LEAST_AHEAD = 1 << 17  # where fewer may be, memory is short, and none are read ahead
 BYTES_IN_WORK = 512  # memory that one of them takes at most, with those that are read ahead meanwhile
 
 Progress = Callable[[int], None]
@@ -98,6 +99,11 @@ class Export:
     shelf: Shelf | None = None
     rows: int = PIECE_ROWS
 
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether rows are read while the last ones are worked on: not of a database, which is for one thread."""
+        return self.opener is None and self.rows >= LEAST_AHEAD
+
     def read(self, spec: TableSpec) -> Table:
         """The whole table. An optional one that is not there is empty, and noted. Raises InputError.
 
@@ -133,7 +139,7 @@ class Export:
         for source in self._sources(spec):
             account = IngestLog()
             held = self._held(source, account)
-            for parts in held if self.opener else ahead(held):
+            for parts in ahead(held) if self.reads_ahead else held:
                 yield _table(spec, source[0], parts)
             self.log.absorb(account)
 

@@ -242,13 +242,8 @@ class Assembly:
         }
         for name in OPTIONAL.keys() & set(frame):
             columns[name] = frame[name].to_numpy(EVENT_TYPES[name])
-        found = faults(
-            *(columns[name] for name in ("patient_ix", "start", "stop")),
-            self._born,
-            BIRTH_TOLERANCE,
-            BIRTH_UNKNOWN,
-            repaired,
-        )
+        patient_ix, start, stop = (columns[name] for name in ("patient_ix", "start", "stop"))
+        found = faults(patient_ix, start, stop, self._born, BIRTH_TOLERANCE, BIRTH_UNKNOWN, repaired)
         if not found.any():
             return columns, None
         nobody = frame["patient_id"].isna() | (frame["patient_id"] == "")

@@ -34,7 +34,7 @@ def _eight(context, data, at):  # type: ignore[no-untyped-def]
 def same(data: np.ndarray, one: int, others: np.ndarray, other: int, length: int) -> bool:
     """Whether so many bytes from data[one] and others[other] on are the same."""
     for at in range(0, length, 8):
-        differ = _eight(data, one + at) ^ _eight(others, other + at)  # type: ignore[call-arg]
+        differ = _eight(data, one + at) ^ _eight(others, other + at)  # type: ignore[call-arg,var-annotated]
         if differ and (length - at >= 8 or differ << np.uint64(8 * (8 - (length - at)))):
             return False
     return True
@@ -44,7 +44,7 @@ def same(data: np.ndarray, one: int, others: np.ndarray, other: int, length: int
 def hashed(data: np.ndarray, begin: int, length: int) -> np.uint64:
     found = np.uint64(length) * MIXER
     for at in range(0, length, 8):
-        word = _eight(data, begin + at)  # type: ignore[call-arg]
+        word = _eight(data, begin + at)  # type: ignore[call-arg,var-annotated]
         if length - at < 8:
             word <<= np.uint64(8 * (8 - (length - at)))
         found = (found ^ word) * MULTIPLIER

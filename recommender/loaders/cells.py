@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from recommender.loaders import csv_kernel
+from recommender.loaders import cell_kernel
 from recommender.text_index import PADDING
 
 
@@ -44,13 +44,13 @@ class Cells:
     def array(self, which: np.ndarray | slice = slice(None)) -> pa.Array:
         """Those cells as text, null where nothing stands."""
         begin, end = self.begin[which], self.end[which]
-        texts, offsets = csv_kernel.gathered(self.data, begin, end)
+        texts, offsets = cell_kernel.gathered(self.data, begin, end)
         there = None if (end >= 0).all() else pa.array(end >= 0).buffers()[1]
         return pa.StringArray.from_buffers(len(begin), pa.py_buffer(offsets), pa.py_buffer(texts), there)
 
     def encoded(self) -> pa.DictionaryArray:
         """As text of which each distinct one is there once, in the order in which they appear."""
-        codes, first = csv_kernel.encoded(self.data, self.begin, self.end)
+        codes, first = cell_kernel.encoded(self.data, self.begin, self.end)
         missing = codes < 0
         indices = pa.array(codes, mask=missing) if missing.any() else pa.array(codes)
         return pa.DictionaryArray.from_arrays(indices, self.array(first))

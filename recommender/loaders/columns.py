@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from recommender.combinations import combinations
 from recommender.event_kernel import MISSING
-from recommender.loaders import csv_kernel
+from recommender.loaders import cell_kernel
 from recommender.loaders.cells import Cells
 
 ZONED, NAIVE = pa.timestamp("s", "UTC"), pa.timestamp("s")
@@ -84,7 +84,7 @@ def _is_plain(distinct: pa.StringArray) -> bool:
     if texts is None:
         return True
     where = np.frombuffer(offsets, np.int32)[distinct.offset : distinct.offset + len(distinct) + 1]
-    return bool(csv_kernel.plain(np.frombuffer(texts, np.uint8), where, LONGEST_TEXT))
+    return bool(cell_kernel.plain(np.frombuffer(texts, np.uint8), where, LONGEST_TEXT))
 
 
 def times(values: pa.Array | Cells) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +94,7 @@ def times(values: pa.Array | Cells) -> tuple[np.ndarray, np.ndarray]:
     """
     cells = _as_cells(values)
     if cells is not None:
-        seconds, other = csv_kernel.times(cells.data, cells.begin, cells.end, MISSING)
+        seconds, other = cell_kernel.times(cells.data, cells.begin, cells.end, MISSING)
         return _rest(seconds.view("M8[s]"), cells, other, _other_times)
     return _other_times(values)
 
@@ -131,7 +131,7 @@ def numbers(values: pa.Array | Cells) -> tuple[np.ndarray, np.ndarray]:
     """
     cells = _as_cells(values)
     if cells is not None:
-        found, other = csv_kernel.numbers(cells.data, cells.begin, cells.end)
+        found, other = cell_kernel.numbers(cells.data, cells.begin, cells.end)
         return _rest(found, cells, other, _other_numbers)
     return _other_numbers(values)
 

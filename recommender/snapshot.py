@@ -37,6 +37,7 @@ from scipy import sparse
 from recommender import packing
 from recommender.calibration import Calibration
 from recommender.errors import EngineError, StoreCorrupt
+from recommender.given import Given
 from recommender.matrix import ColumnIndex
 from recommender.models import MODELS
 from recommender.models.base import Model
@@ -69,7 +70,8 @@ class Entry:
 class Release:
     """The shared part of one published version: `manifest` is JSON-able and says what it was made from, and when.
 
-    `known`: what the concepts of the charts are. `support`: how many patients had what; None where not counted.
+    `known`: what the concepts of the charts are. `support`: how many patients had what; `given`: by which routes; None
+    where not counted.
     """
 
     version: str
@@ -78,6 +80,7 @@ class Release:
     model: Model
     known: Known
     support: Support | None = None
+    given: Given | None = None
 
     @cached_property
     def chances(self) -> Calibration | None:
@@ -227,6 +230,8 @@ def seed(version: str) -> int:
 def pack_release(release: Release) -> dict[str, bytes]:
     """The release as named assets. "manifest" holds the SHA-256 of every other asset and so is their seal."""
     assets = {"columns": orjson.dumps(release.index.as_dict()), "chart": orjson.dumps(release.known.as_dict())}
+    if release.given is not None:
+        assets["given"] = orjson.dumps(release.given.as_dict())
     arrays = {f"model/{name}": array for name, array in release.model.state().items()}
     if release.support is not None:
         arrays |= {f"support/{name}": array for name, array in release.support.to_state().items()}
@@ -264,6 +269,7 @@ def unpack_release(version: str, assets: Mapping[str, bytes]) -> Release:
         support = Support.from_state(counted) if (counted := state("support/")) else None
         index, known = orjson.loads(assets["columns"]), orjson.loads(assets["chart"])
         columns = ColumnIndex.from_dict(index)
-        return Release(version, sealed["manifest"], columns, model, Known.from_dict(known), support)
+        given = Given.from_dict(orjson.loads(assets["given"])) if "given" in sealed["sha256"] else None
+        return Release(version, sealed["manifest"], columns, model, Known.from_dict(known), support, given)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreCorrupt(f"version {version} is not whole or not ours: publish again with `rxrec nightly`") from error

@@ -13,18 +13,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
+from msgspec import Meta, Struct
 
 from recommender.records import Records
-from recommender.support import STEP, Count, least_told, steps
+from recommender.support import STEP, least_told, steps
 from recommender.vocabulary.routes import INJECTED, INTO_WHAT, ROUTES
 
 NOT_KNOWN = "not_known"  # of a patient: no record of the drug tells a route; as a wish: of nobody any does
 COUNTED = (*ROUTES, NOT_KNOWN)
 WIDER = {INJECTED: (INJECTED, *INTO_WHAT, "intradermal")}  # who asks for injected drugs means all of these
+
+
+class ByRoute(Struct, frozen=True, gc=False):
+    """A route by which patients here had a drug. `not_known`: no record of theirs tells a route of it."""
+
+    route: Literal[COUNTED]  # type: ignore[valid-type]
+    patients: Annotated[str, Meta(description='About how many patients: to the ten, or "<11"', examples=["310", "<11"])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +45,8 @@ class Given:
     n_patients: int
     drugs: Mapping[str, Mapping[str, int]]
 
-    def of(self, code: str) -> tuple[tuple[str, Count], ...]:
-        """The routes of a drug, with what may be told of each; () of what nobody had, and of what is no drug."""
+    def of(self, code: str) -> tuple[ByRoute, ...]:
+        """The routes of a drug; () of what nobody had, and of what is no drug."""
         return self._told.get(code, ())
 
     def by(self, code: str, route: str) -> bool:
@@ -49,10 +57,15 @@ class Given:
         return any(one in found for one in WIDER.get(route, (route,)))
 
     @cached_property
-    def _told(self) -> dict[str, tuple[tuple[str, Count], ...]]:
-        hidden = Count(f"<{least_told(self.n_patients)}", 0)
+    def routes(self) -> tuple[str, ...]:
+        """Those of COUNTED that any drug has."""
+        return tuple(route for route in COUNTED if any(route in found for found in self.drugs.values()))
+
+    @cached_property
+    def _told(self) -> dict[str, tuple[ByRoute, ...]]:
+        hidden = f"<{least_told(self.n_patients)}"
         return {
-            code: tuple((route, Count(f"{STEP * n:,}", STEP * n) if n else hidden) for route, n in found.items())
+            code: tuple(ByRoute(route, str(STEP * tens) if tens else hidden) for route, tens in found.items())
             for code, found in self.drugs.items()
         }
 

@@ -37,7 +37,7 @@ from scipy import sparse
 from recommender import packing
 from recommender.calibration import Calibration
 from recommender.errors import EngineError, StoreCorrupt
-from recommender.given import Given
+from recommender.given import NOT_KNOWN, ByRoute, Given
 from recommender.matrix import ColumnIndex
 from recommender.models import MODELS
 from recommender.models.base import Model
@@ -47,6 +47,8 @@ from recommender.safety.charts import SEXES, Chart, Charts, Known
 from recommender.support import Support
 
 FORMAT = 4
+LOCAL = "local"
+GROUPS = (LOCAL, "systemic")  # what acts where it is put (`Known.local`), and every other drug
 _HEADER = struct.Struct("<2sBBHHHHHfB")
 _CRC = struct.Struct("<I")
 
@@ -97,6 +99,16 @@ class Release:
     @property
     def chances_depth(self) -> int:
         return int(self.manifest["chances"]["depth"]) if self.manifest.get("chances") else 0
+
+    def routes(self, code: str) -> tuple[ByRoute, ...]:
+        """By which routes patients had a drug; () of what nobody had or is no drug, and where that was not counted."""
+        return self.given.of(code) if self.given else ()
+
+    def by_route(self, code: str, wish: str) -> bool:
+        """Whether a drug is one that is given so here: by one of `given.COUNTED`, or of one of the two GROUPS."""
+        if wish in GROUPS:
+            return (code in self.known.local) == (wish == LOCAL)
+        return self.given.by(code, wish) if self.given else wish == NOT_KNOWN
 
     @property
     def base(self) -> str:

@@ -229,8 +229,9 @@ def test_codes_of_single_drugs_combinations_and_new_drugs() -> None:
         # what may be swallowed or go down a tube is swallowed; what may go into a vein or a muscle is injected; what
         # may be swallowed or injected tells neither
         ("Vancomycin", "PO/NG", "oral"), ("Vancomycin", "NG", "enteral"), ("Vancomycin", "IV", "intravenous"),
-        ("Haloperidol", "IM/IV", "injected"), ("Haloperidol", "PO or IV", "systemic"), ("Haloperidol", "Implant", "systemic"),
-        ("Haloperidol", "IV DRIP", "intravenous"), ("Haloperidol", "no such word", ""),
+        ("Haloperidol", "IM/IV", "injected"), ("Haloperidol", "PO or IV", "systemic"),
+        ("Haloperidol", "Implant", "systemic"), ("Haloperidol", "IV DRIP", "intravenous"),
+        ("Haloperidol", "no such word", ""),
     ],
 )  # fmt: skip
 def test_route(text: str, route: str, route_class: str) -> None:

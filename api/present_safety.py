@@ -201,9 +201,8 @@ def _labelled(item: Item, t: Words) -> str:
 
 
 def _evidence(item: Item, t: Words) -> str:
-    if item.evidence is None:
-        return ""
-    return _counted(item.evidence, t) + _routes(item, t)
+    counted = "" if item.evidence is None else _counted(item.evidence, t)
+    return (counted + _routes(item, t)).strip()
 
 
 def _routes(item: Item, t: Words) -> str:

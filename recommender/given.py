@@ -35,7 +35,7 @@ class ByRoute(Struct, frozen=True, gc=False):
     patients: Annotated[str, Meta(description='About how many patients: to the ten, or "<11"', examples=["310", "<11"])]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Given:
     """Of each drug (its code), the patients by each route of COUNTED by which anybody had it: in tens, 0 where hidden.
 
@@ -51,15 +51,22 @@ class Given:
 
     def by(self, code: str, route: str) -> bool:
         """Whether any record tells that the drug was given so. `route`: one of COUNTED."""
-        found = self.drugs.get(code, {})
         if route == NOT_KNOWN:
-            return not found.keys() - {NOT_KNOWN}
-        return any(one in found for one in WIDER.get(route, (route,)))
+            return not self.drugs.get(code, {}).keys() - {NOT_KNOWN}
+        return code in self._by.get(route, ())
 
     @cached_property
     def routes(self) -> tuple[str, ...]:
         """Those of COUNTED that any drug has."""
         return tuple(route for route in COUNTED if any(route in found for found in self.drugs.values()))
+
+    @cached_property
+    def _by(self) -> dict[str, frozenset[str]]:
+        wider = {route: WIDER.get(route, (route,)) for route in ROUTES}
+        return {
+            route: frozenset(code for code, found in self.drugs.items() if not found.keys().isdisjoint(several))
+            for route, several in wider.items()
+        }
 
     @cached_property
     def _told(self) -> dict[str, tuple[ByRoute, ...]]:

@@ -294,7 +294,7 @@ class DrugVocabulary:
     def _unmapped(self, text: str, route: str) -> DrugMatch:
         name = " ".join(text.split())
         code = f"text:{key(text) or name.casefold()}"
-        return DrugMatch("unmapped", code, name, "", self._route_class(route), "none", ())
+        return DrugMatch("unmapped", code, name, "", self._route_class(route) or self._route_class(text), "none", ())
 
     def _site_target(self, source: str, target: str) -> DrugMatch:
         if not key(source):

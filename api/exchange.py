@@ -1,4 +1,4 @@
-"""A request of ours, and what becomes known of it on the way to its answer: when it began, its id, who asks for whom."""
+"""A request of ours, and what becomes known of it on the way to its answer: its id, who asks, for whose data."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ from recommender.support import Support
 FORMAT = 4
 _HEADER = struct.Struct("<2sBBHHHHHfB")
 _CRC = struct.Struct("<I")
-_IDS = {2: np.dtype("<u2"), 4: np.dtype("<u4")}  # by their width
+_IDS: dict[int, np.dtype[Any]] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}  # by their width
 _I2, _F2, _F4 = np.dtype("<i2"), np.dtype("<f2"), np.dtype("<f4")
 
 
@@ -199,7 +199,7 @@ def unpack_entry(value: bytes, version: str, name: bytes, n_columns: int, n_conc
         raise StoreCorrupt("a published entry was altered or belongs elsewhere: publish again with `rxrec nightly`")
     at = _HEADER.size
 
-    def read(dtype: np.dtype, count: int) -> np.ndarray:
+    def read(dtype: np.dtype[Any], count: int) -> np.ndarray:
         nonlocal at
         array = np.frombuffer(value, dtype, count, at)
         at += array.nbytes

@@ -16,7 +16,7 @@ from msgspec import Struct
 from recommender import offer
 from recommender.errors import StoreCorrupt
 from recommender.fallback import PUBLISHED, Basis
-from recommender.formulary import Status
+from recommender.formulary import Formulary, Status
 from recommender.models.base import Contributions
 from recommender.offer import Candidate, Desk, Withheld
 from recommender.records import THERAPIES
@@ -174,9 +174,10 @@ def offered(
     found = desk.offer(entry if narrowed is None else narrowed, reading, n, kinds)
     likely = {} if basis.counted else likely_of(desk.release, entry)
     reasons = basis.reasons(desk.release, entry, found.items)
+    labels, formulary = desk.labels(reading), desk.formulary()
     return Offered(
         tuple(
-            _item(desk, reading, rank, one, likely.get(one.column_ix), parts)
+            _item(desk, labels, formulary, rank, one, likely.get(one.column_ix), parts)
             for rank, (one, parts) in enumerate(zip(found.items, reasons, strict=True), start=1)
         ),
         tuple(_withheld(desk, one) for one in found.withheld),
@@ -230,7 +231,13 @@ def plain_name(name: str) -> str:
 
 
 def _item(
-    desk: Desk, reading: Reading, rank: int, one: Candidate, probability: float | None, reasons: Contributions
+    desk: Desk,
+    labels: frozenset[str],
+    formulary: Formulary,
+    rank: int,
+    one: Candidate,
+    probability: float | None,
+    reasons: Contributions,
 ) -> Item:
     release, column = desk.release, desk.release.index.columns[one.column_ix]
     told, columns, values = release.index.told, reasons.columns.tolist(), reasons.values.tolist()
@@ -243,11 +250,11 @@ def _item(
         name=column.name,
         kind=column.kind,
         group=column.group,
-        formulary=desk.formulary().status(column.code, column.kind),
+        formulary=formulary.status(column.code, column.kind),
         score=one.score,
         score_rank=one.place,
         probability=probability,
-        labelled_for=desk.labelled_for(one.column_ix, reading),
+        labelled_for=desk.labelled_for(one.column_ix, labels),
         outcome=one.verdict.outcome,
         warnings=warnings_of(one.verdict.alerts),
         not_checked=gaps_of(one.verdict.gaps),

@@ -12,7 +12,7 @@ import orjson
 from flask import Flask, Response
 from flask.json.provider import JSONProvider
 
-from api.exchange import exchange
+from api.exchange import Exchange, exchange
 from recommender.errors import EngineError
 
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")  # any other is told as "other": a client can make up as many as it likes
@@ -48,7 +48,11 @@ def observe(app: Flask) -> None:
     answered, fixed = app.wsgi_app, list(SECURITY_HEADERS.items())
 
     def secured(environ: Any, start: Any) -> Any:
-        return answered(environ, lambda status, headers, exc_info=None: start(status, headers + fixed, exc_info))
+        # here, where headers are a list already: to set each on the way costs several times as much
+        def started(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            return start(status, headers + _own(environ["werkzeug.request"]) + fixed, exc_info)
+
+        return answered(environ, started)
 
     app.wsgi_app = secured  # type: ignore[method-assign, assignment]
 
@@ -78,13 +82,18 @@ def told_without_values(failed: BaseException | None) -> list[dict[str, Any]]:
     return chain
 
 
+def _own(asked: Exchange) -> list[tuple[str, str]]:
+    """The headers that depend on the request."""
+    named = ("X-Request-ID", asked.id)
+    if asked.endpoint == "static":
+        return [named]
+    # Patient data: no cache, shared or in the browser, may keep it. A program that keeps an answer on purpose can
+    # still ask with its ETag whether it has changed.
+    return [named, ("Cache-Control", "private, no-store")]
+
+
 def _finish(response: Response) -> Response:
     asked = exchange()
-    response.headers["X-Request-ID"] = asked.id
-    if asked.endpoint != "static":
-        # Patient data: no cache, shared or in the browser, may keep it. A program that keeps an answer on purpose can
-        # still ask with its ETag whether it has changed.
-        response.headers["Cache-Control"] = "private, no-store"
     if asked.blueprint in ("ops", "metrics") and response.status_code < 400:
         return response  # a probe asks every few seconds: its successes would bury the rest of the log
     _log(

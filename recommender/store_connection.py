@@ -80,7 +80,7 @@ class Connection:
         return StoreUnavailable(f"the Redis server {self.address} refused a command ({code}): look into its log")
 
     def asked(self, *commands: Command) -> list[Any]:
-        """The answers to commands that change nothing, sent together; as RESP2 has them, a hash as a list. Raises what
+        """The answers to commands that may be done twice, sent together; as RESP2 has them, a hash as a list. Raises what
         redis-py raises. A server that hung up on the idle connection is asked once more, as by the client."""
         # beside the one journey, redis-py's own pipeline spends several times as long on what none of this needs
         if not commands:

@@ -293,24 +293,20 @@ class Assembly:
         """Repeats are of one patient, so some of the patients are looked at at a time. An order by two routes is one
         event, which has both."""
         flags = [np.zeros(len(piece), dtype=bool) for piece in pieces]
-        columns = [name for name in EVENT_TYPES if any(name in piece.columns for piece in pieces)]
-        names = ["described", *(name for name in columns if name != "routes")]
+        names = ["described", *(name for name in EVENT_TYPES if any(name in piece.columns for piece in pieces))]
         parts = -(-sum(map(len, pieces)) // self._rows)
         for part in range(parts):
             mine = [np.flatnonzero(piece.columns["patient_ix"] % parts == part) for piece in pieces]
-            compared, routes = (
-                {
-                    name: np.concatenate([_column(p, name)[m] for p, m in zip(pieces, mine, strict=True)])
-                    for name in wanted
-                }
-                for wanted in (names, [name for name in columns if name == "routes"])
-            )
-            repeats = _repeats(pd.DataFrame(compared), **routes)
+            compared = {
+                name: np.concatenate([_column(p, name)[m] for p, m in zip(pieces, mine, strict=True)]) for name in names
+            }
+            routes = compared.pop("routes", None)
+            repeats = _repeats(pd.DataFrame(compared), routes)
             at = 0
             for piece, flag, where in zip(pieces, flags, mine, strict=True):
                 flag[where] = repeats[at : at + len(where)]
-                if "routes" in piece.columns:
-                    piece.columns["routes"][where] = routes["routes"][at : at + len(where)]
+                if routes is not None and "routes" in piece.columns:
+                    piece.columns["routes"][where] = routes[at : at + len(where)]
                 at += len(where)
             self._between()
         reason = "repeats an earlier row (same patient, code, times and value)"

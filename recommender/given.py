@@ -4,8 +4,9 @@ A route is told by the order where it has one, else by the form that the drug's 
 tells neither counts as NOT_KNOWN, and nothing is guessed from what the drug usually is. Counted are patients, of whom
 any record tells a route; one with tablets and infusions counts under both.
 
-What leaves this module are the steps of `support.py`, whose second argument holds here too: a patient who had the drug
-but not by this route is the difference of two steps. That a route is told at all says that somebody had the drug so.
+What leaves this module are the steps of `support.py`, whose second argument holds here too: who had the drug but not by
+this route is the difference of two steps. That a route is told at all says that somebody had the drug so: a hidden
+number is 1 to 10, and of the ten numbers that a difference leaves open, "none" may fall away.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Gist:
     stays: Stays
     moments: Mapping[float, int]
     inputs: Mapping[str, pd.Series]
-    by_route: np.ndarray
+    by_route: sparse.csr_matrix  # one of each part is held
 
     def __add__(self, other: Gist) -> Gist:
         return Gist(
@@ -85,7 +85,7 @@ def gist_in(records: Records, observed: Collection[str]) -> Gist:
         stays_in(records),
         {hours: len(every_moment(records, hours)) for hours in (0.0, STAY_HOURS)},
         inputs_in(records),
-        given.counts_in(records),
+        sparse.csr_matrix(given.counts_in(records)),
     )
 
 
@@ -116,7 +116,7 @@ class Today:
 
     @property
     def given(self) -> Given:
-        return given.told_of(self.gist.by_route, self.concepts, self.n_patients)
+        return given.told_of(self.gist.by_route.toarray(), self.concepts, self.n_patients)
 
     def shared(self, model: Model) -> Shared[Reading]:
         known = self.gist.told.known(self.concepts)

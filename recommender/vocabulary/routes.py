@@ -1,7 +1,7 @@
 """The classes of routes that words tell of in, the one that a drug is given by out: "" or SYSTEMIC where that is open.
 
 Classes follow what a prescriber means by a route, and not a terminology: EDQM's and SNOMED CT's finer terms fall into
-one of them ('intravenous bolus' is intravenous, 'gastric' is by a feeding tube).
+one of them ('intravenous bolus' is intravenous, 'PEG tube' is enteral).
 """
 
 from __future__ import annotations

@@ -40,8 +40,9 @@ EVENT_TYPES = {
     "value": np.float64,
     "reported": np.bool_,
     "local": np.bool_,
+    "routes": np.uint32,
 }
-OPTIONAL = {"value": np.nan, "reported": False, "local": False}
+OPTIONAL = {"value": np.nan, "reported": False, "local": False, "routes": np.uint32(0)}
 
 
 def assemble(people: RawPatients, events: Iterable[RawEvents], log: IngestLog) -> Records:
@@ -291,7 +292,8 @@ class Assembly:
         return self._joined(name, self._without_repeats(pieces))
 
     def _without_repeats(self, pieces: Sequence[_Piece]) -> list[_Piece]:
-        """Repeats are of one patient, so some of the patients are looked at at a time."""
+        """Repeats are of one patient, so some of the patients are looked at at a time. An order by two routes is one
+        event, which has both."""
         flags = [np.zeros(len(piece), dtype=bool) for piece in pieces]
         parts = -(-sum(map(len, pieces)) // self._rows)
         ends = np.linspace(0, len(self._patients), parts + 1).astype(np.int32)
@@ -303,10 +305,13 @@ class Assembly:
                 name: np.concatenate([_column(p, name)[m] for p, m in zip(pieces, mine, strict=True)])
                 for name in ["described", *(n for n in EVENT_TYPES if any(n in piece.columns for piece in pieces))]
             }
-            found = repeats(compared, first, end)
-            for flag, where in zip(flags, mine, strict=True):
+            found, at = repeats(compared, first, end), 0
+            for piece, flag, where in zip(pieces, flags, mine, strict=True):
                 n = len(flag[where])
-                flag[where], found = found[:n], found[n:]
+                flag[where] = found[at : at + n]
+                if "routes" in piece.columns:
+                    piece.columns["routes"][where] = compared["routes"][at : at + n]
+                at += n
             self._after()
         reason = "repeats an earlier row (same patient, code, times and value)"
         for piece, repeat in zip(pieces, flags, strict=True):
@@ -466,7 +471,7 @@ def _between(ix: np.ndarray, least: int, most: int, first: int, end: int) -> np.
 
 def _column(piece: _Piece, name: str) -> np.ndarray:
     """Throughout what stands in OPTIONAL, where a source has no such column."""
-    return piece.columns[name] if name in piece.columns else np.full(len(piece), OPTIONAL[name])
+    return piece.columns[name] if name in piece.columns else np.full(len(piece), OPTIONAL[name], EVENT_TYPES[name])
 
 
 def _seconds(times: pd.Series) -> np.ndarray:  # int64 seconds since 1970; missing is MISSING; not to be written to

@@ -67,17 +67,19 @@ def measured(
 
 
 def repeats(events: Mapping[str, np.ndarray], first: int, end: int) -> np.ndarray:
-    """Which events (n,) bool equal an earlier one in everything. patient_ix: from `first`, and before `end`."""
-    others = np.zeros(len(events["start"]), np.int64)
-    for name in ("reported", "local"):
+    """Which events (n,) bool equal an earlier one in everything but their `routes` (n,) uint32, the bits of which the
+    earlier one gets, too. patient_ix: from `first`, and before `end`."""
+    others = np.zeros(len(events["start"]), np.uint8)
+    for bit, name in ((1, "reported"), (2, "local")):
         if name in events:
-            others = 2 * others + events[name]
+            others |= events[name] * np.uint8(bit)
+    routes = events.get("routes", np.empty(0, np.uint32))
     value = events.get("value")
     # of floats the bits are compared: of zero, as of what is missing, there must be only one
-    bits = others if value is None else np.where(np.isnan(value), np.nan, value + 0.0).view(np.int64)
-    return _repeats(
-        events["patient_ix"], events["described"], events["start"], events["stop"], bits, others, first, end
-    )
+    numbers = np.zeros(len(others)) if value is None else np.where(np.isnan(value), np.nan, value + 0.0)
+    patient_ix, described, start, stop = (events[name] for name in ("patient_ix", "described", "start", "stop"))
+    bits = numbers.view(np.int64)
+    return _repeats(patient_ix, described, start, stop, bits, others, routes, first, end)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -88,6 +90,7 @@ def _repeats(
     stop: np.ndarray,
     bits: np.ndarray,
     others: np.ndarray,
+    routes: np.ndarray,
     first: int,
     end: int,
 ) -> np.ndarray:
@@ -129,6 +132,8 @@ def _repeats(
                     and others[other] == others[event]
                 ):
                     found[event] = True
+                    if len(routes):
+                        routes[other] |= routes[event]
                     break
                 slot = (slot + 1) & (slots - 1)
             if not found[event]:

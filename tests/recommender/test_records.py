@@ -194,5 +194,8 @@ TYPES = {"patient_ix": "int32", "described": "int32", "start": "int64", "stop": 
 def test_repeats_are_those_of_pandas(rows):
     table = pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
     for columns in (list(TYPES), list(TYPES)[:4], [*list(TYPES)[:4], "local"]):
-        found = repeats({name: table[name].to_numpy().copy() for name in columns}, 3, 6)
+        routes = 1 << np.arange(len(table), dtype=np.uint32)  # an own bit each
+        found = repeats({**{name: table[name].to_numpy().copy() for name in columns}, "routes": routes}, 3, 6)
         assert found.tolist() == table[columns].duplicated().tolist()
+        of_all = [sum(1 << row for row in mine.index) for _, mine in table.groupby(columns, dropna=False, sort=False)]
+        assert routes[~found].tolist() == of_all

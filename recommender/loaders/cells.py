@@ -24,6 +24,8 @@ class Cells:
     @classmethod
     def of(cls, texts: pa.StringArray) -> Cells:
         """The same cells, and the same bytes."""
+        if not len(texts):  # it may be without buffers
+            return cls(np.zeros(PADDING, np.uint8), np.empty(0, np.int32), np.empty(0, np.int32))
         _, offsets, held = texts.buffers()
         where = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
         data = np.frombuffer(held if held is not None else b"", np.uint8)

@@ -59,7 +59,11 @@ def _encoded(values: pa.Array) -> pa.DictionaryArray:
     if pa.types.is_integer(values.type):
         encoded = values.dictionary_encode()
         return pa.DictionaryArray.from_arrays(encoded.indices, encoded.dictionary.cast(pa.string()))
-    if pa.types.is_dictionary(values.type) and values.type.value_type == pa.string() and not _holes(values.dictionary):
+    if (
+        pa.types.is_dictionary(values.type)
+        and values.type.value_type == pa.string()
+        and not values.dictionary.null_count
+    ):
         # of a whole file perhaps: those that are there, in the order in which they appear
         used = _codes(values.indices)
         codes, first = combinations([(used, len(values.dictionary))])
@@ -68,10 +72,6 @@ def _encoded(values: pa.Array) -> pa.DictionaryArray:
         indices = pa.array(number, mask=number < 0) if not there.all() else pa.array(number)
         return pa.DictionaryArray.from_arrays(indices, values.dictionary.take(pa.array(used[first][there])))
     return (values if pa.types.is_string(values.type) else _plain(values, "text")).dictionary_encode()
-
-
-def _holes(values: pa.Array) -> bool:
-    return bool(values.null_count)
 
 
 def _codes(indices: pa.Array) -> np.ndarray:  # (n,), -1 for what is missing

@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 MOST = 0xFFFF  # items of one kind that an entry can hold
 TOO_MANY = -1  # what `entry_sizes` finds wrong
 HEADER_BYTES, CRC_BYTES = 19, 4
-_LINE, _AHEAD = 64, 6  # bytes that memory gives at once; entries ahead of the one in writing
+_LINE, _AHEAD, _FAR_AHEAD = 64, 6, 16  # bytes that memory gives at once; entries ahead of the one in writing
 
 
 def _crc_table() -> np.ndarray:  # (8, 256) uint32: table k takes a byte that k others follow
@@ -54,6 +54,19 @@ class Words:
 
     def __getitem__(self, place: int) -> bytes:
         return self.data[self.ptr[place] : self.ptr[place + 1]].tobytes()
+
+
+class Room:
+    """Memory to write into again and again: getting it anew takes longer than the writing."""
+
+    def __init__(self) -> None:
+        self._kept = np.empty(0, dtype=np.uint8)
+
+    def of(self, size: int) -> np.ndarray:
+        """(size,) uint8; what was there before is gone."""
+        if len(self._kept) < size:
+            self._kept = np.empty(size + size // 4, dtype=np.uint8)
+        return self._kept[:size]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -133,44 +146,6 @@ def _close(
             _put4(out, int(b_end), int(_all(second, out, b, b_end, table) ^ flipped))
 
 
-@numba.njit(cache=True, nogil=True)
-def entry_sizes(
-    who: np.ndarray,
-    lists: np.ndarray,
-    rows: np.ndarray,
-    facts: np.ndarray,
-    value: np.ndarray,
-    sealed: np.ndarray,
-    width: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """How many bytes the entries of the patients `who` have (n,) int64, and how many facts of each there are from the
-    first that has a value.
-
-    lists, rows, facts, sealed: the indptr of each. A size is TOO_MANY where an entry cannot be written.
-    """
-    sizes, measured = np.zeros(len(who), np.int64), np.zeros(len(who), np.int64)
-    for k, u in enumerate(who):
-        n, r, f = lists[u + 1] - lists[u], rows[u + 1] - rows[u], facts[u + 1] - facts[u]
-        s = sealed[u + 1] - sealed[u]
-        first = facts[u]
-        while first < facts[u + 1] and np.isnan(value[first]):
-            first += 1
-        measured[k] = v = facts[u + 1] - first
-        sizes[k] = HEADER_BYTES + n * (width + 4) + r * (width + 2) + f * (width + 2) + v * 4 + s + CRC_BYTES
-        if n > MOST or r > MOST or f > MOST or s > MOST:
-            sizes[k] = TOO_MANY
-    return sizes, measured
-
-
-@numba.njit(cache=True, nogil=True)
-def copied(out: np.ndarray, at: int, data: np.ndarray, start: int, end: int) -> int:
-    """Some bytes; where the next goes."""
-    to, begins = np.uint64(at), np.uint64(start)
-    for k in range(np.uint64(end - start)):
-        out[to + np.uint64(k)] = data[begins + np.uint64(k)]
-    return at + end - start
-
-
 @intrinsic
 def _prefetch(context, data, at):  # type: ignore[no-untyped-def]
     """Ask memory for the bytes around data[at] and go on: LLVM's `llvm.prefetch`, for reading (0), to be kept (3)."""
@@ -190,6 +165,64 @@ def _prefetch(context, data, at):  # type: ignore[no-untyped-def]
 def _ask_for(data: np.ndarray, start: int, end: int) -> None:
     for at in range(start, end + _LINE - 1, _LINE):
         _prefetch(data, at)  # type: ignore[call-arg]
+
+
+@numba.njit(cache=True, nogil=True)
+def entry_sizes(
+    who: np.ndarray,
+    lists: np.ndarray,
+    rows: np.ndarray,
+    facts: np.ndarray,
+    value: np.ndarray,
+    sealed: np.ndarray,
+    age: np.ndarray,
+    names: np.ndarray,
+    width: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many bytes the entries of the patients `who` have (n,) int64, and how many facts of each there are from the
+    first that has a value.
+
+    lists, rows, facts, sealed: the indptr of each. A size is TOO_MANY where an entry cannot be written.
+    """
+    sizes, measured = np.zeros(len(who), np.int64), np.zeros(len(who), np.int64)
+    for k, u in enumerate(who):
+        ahead = who[min(k + _FAR_AHEAD, len(who) - 1)]
+        _prefetch(lists, ahead)  # type: ignore[call-arg]
+        _prefetch(rows, ahead)
+        _prefetch(facts, ahead)
+        _prefetch(sealed, ahead)
+        _prefetch(age, ahead * 4)
+        _prefetch(names, ahead * names.shape[1])
+        n, r, f = lists[u + 1] - lists[u], rows[u + 1] - rows[u], facts[u + 1] - facts[u]
+        s = sealed[u + 1] - sealed[u]
+        first = facts[u]
+        while first < facts[u + 1] and np.isnan(value[first]):
+            first += 1
+        measured[k] = v = facts[u + 1] - first
+        sizes[k] = HEADER_BYTES + n * (width + 4) + r * (width + 2) + f * (width + 2) + v * 4 + s + CRC_BYTES
+        if n > MOST or r > MOST or f > MOST or s > MOST:
+            sizes[k] = TOO_MANY
+    return sizes, measured
+
+
+@intrinsic
+def _copy(context, out, at, data, start, size):  # type: ignore[no-untyped-def]
+    """The C library's memcpy. A loop over bytes, as LLVM makes it, takes three times as long for so few."""
+
+    def emit(context, builder, signature, given):  # type: ignore[no-untyped-def]
+        arrays = (context.make_array(signature.args[k])(context, builder, given[k]).data for k in (0, 2))
+        to, begins = (builder.gep(first, [place]) for first, place in zip(arrays, (given[1], given[3]), strict=True))
+        cgutils.raw_memcpy(builder, to, begins, given[4], 1)
+        return context.get_dummy_value()
+
+    return types.void(out, types.int64, data, types.int64, types.int64), emit
+
+
+@numba.njit(cache=True, nogil=True)
+def copied(out: np.ndarray, at: int, data: np.ndarray, start: int, end: int) -> int:
+    """Some bytes; where the next goes."""
+    _copy(out, at, data, start, end - start)  # type: ignore[call-arg]
+    return at + end - start
 
 
 @numba.njit(cache=True, nogil=True)

@@ -145,15 +145,16 @@ class Packer:
         self.names = named.names
         top, rows, charts = snapshot.top, snapshot.rows, snapshot.charts
         self._width = width = 4 if max(rows.shape[1], len(charts.known.concepts)) > 0xFFFF else 2
-        self._lengths = (top.indptr, rows.indptr, charts.indptr, charts.value, named.sealed.ptr, width)
+        age, sealed = _bytes(charts.age, "<f4"), named.sealed
+        self._lengths = (top.indptr, rows.indptr, charts.indptr, charts.value, sealed.ptr, age, named.names, width)
         with np.errstate(over="ignore"):  # a weight beyond what 2 bytes hold is infinite
             weights = _bytes(rows.data, "<f2")
         self._content = (
             top.indptr, _bytes(top.columns, f"<u{width}"), _bytes(top.scores, "<f4"),
             rows.indptr, _bytes(rows.indices, f"<u{width}"), weights,
             charts.indptr, _bytes(charts.concept, f"<u{width}"), _bytes(charts.days, "<i2"),
-            _bytes(charts.value, "<f4"), _bytes(charts.age, "<f4"), charts.sex,
-            named.names, named.sealed.data, named.sealed.ptr, seed(snapshot.release.version), packing.CRC_TABLE,
+            _bytes(charts.value, "<f4"), age, charts.sex,
+            named.names, sealed.data, sealed.ptr, seed(snapshot.release.version), packing.CRC_TABLE,
         )  # fmt: skip
 
     def sizes(self, patient_ixs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -230,10 +231,7 @@ def pack_release(release: Release) -> dict[str, bytes]:
     arrays = {f"model/{name}": array for name, array in release.model.state().items()}
     if release.support is not None:
         arrays |= {f"support/{name}": array for name, array in release.support.to_state().items()}
-    for name, array in arrays.items():
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        assets[name] = buffer.getvalue()
+    assets |= {name: _npy(array) for name, array in arrays.items()}
     sealed = {
         "manifest": release.manifest,
         "version": release.version,
@@ -241,6 +239,13 @@ def pack_release(release: Release) -> dict[str, bytes]:
         "sha256": {name: hashlib.sha256(asset).hexdigest() for name, asset in assets.items()},
     }
     return {"manifest": orjson.dumps(sealed), **assets}
+
+
+def _npy(array: np.ndarray) -> bytes:
+    """As `np.save` writes it, which copies it twice more."""
+    array, header = np.asarray(array, order="C"), io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    return b"".join((header.getvalue(), array.reshape(-1).view(np.uint8).data))
 
 
 def unpack_release(version: str, assets: Mapping[str, bytes]) -> Release:

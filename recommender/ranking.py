@@ -1,8 +1,9 @@
 """A fitted model and patient rows in, each patient's exact best treatments out: the only place that ranks.
 
 Scores that are not finite are dropped, treatments already in the row are dropped, ties go to the lower column, and a
-list is shorter than n rather than padded. Patients are scored in blocks, and by models that are plain sums one at a
-time and on all cores, so no patients x treatments matrix is ever whole.
+list is shorter than n rather than padded. Once ranked, scores are told in steps of STEP, which an entry holds in half
+the bytes; the parts of a score add up to it to 1e-5 all the same. Patients are scored in blocks, and by models that are
+plain sums one at a time and on all cores, so no patients x treatments matrix is ever whole.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ __all__ = ["DEPTH", "PER_KIND", "SPARE", "Ranker", "TopN", "places", "top_n", "w
 DEPTH = 50  # therapies published for each patient that nothing forbids
 PER_KIND = 20  # suggestions published of each kind at least, so that one kind can be asked for
 SPARE = 30  # ranked beyond DEPTH, to fill the places of what the safety screen withholds
+STEP = 2.0**-17  # so that what is told is at most 4e-6 from the score; from 64 on a float32 has no smaller steps itself
 BLOCK_ROWS = 512  # 512 patients x 500 targets of float32 fill 1 MB: the block stays in a core's cache
 _Lists = tuple[np.ndarray, np.ndarray, np.ndarray]  # of a block: the lists' lengths, targets and scores
 
@@ -145,11 +147,11 @@ class Ranker:
         if summed := self.model.summed(indptr, indices, data):
             weighed, weights = summed
             _check_width(weights, self.index)
-            return best_of_sums(indptr, indices, weighed, weights, *asked)
+            return _told(*best_of_sums(indptr, indices, weighed, weights, *asked))
         shape = (len(indptr) - 1, len(self.index))
         scores = self.model.score(sparse.csr_matrix((data, indices, indptr), shape=shape))
         _check_width(scores, self.index)
-        return best_of_block(scores, indptr, indices, *asked)
+        return _told(*best_of_block(scores, indptr, indices, *asked))
 
 
 def top_n(
@@ -163,6 +165,15 @@ def top_n(
 ) -> TopN:
     """Every patient's list, as `Ranker` makes it."""
     return Ranker(model, matrix.index, n, of, per_kind).all(matrix, progress)
+
+
+def _told(lengths: np.ndarray, picked: np.ndarray, scores: np.ndarray) -> _Lists:
+    """The same with scores rounded to STEP, in place; none is -0.0."""
+    np.multiply(scores, np.float32(1 / STEP), out=scores)
+    np.rint(scores, out=scores)
+    np.multiply(scores, np.float32(STEP), out=scores)
+    np.add(scores, np.float32(0), out=scores)
+    return lengths, picked, scores
 
 
 def _of_kinds(kinds: Collection[str]) -> np.ndarray:  # (len(TREATMENT_KINDS),) bool

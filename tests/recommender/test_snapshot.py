@@ -64,13 +64,15 @@ def entries(draw: st.DrawFn, n_columns: int) -> Entry:
     ids = st.lists(st.integers(0, n_columns - 1), max_size=8, unique=True)
     columns, row_columns = draw(ids), sorted(draw(ids))
     floats = {width: st.floats(width=width, allow_nan=False) for width in (16, 32)}
+    told = st.integers(-(2**17), 2**17).map(lambda steps: steps * 2.0**-17)
+    scores = st.lists(told | floats[32] if draw(st.booleans()) else told, min_size=len(columns), max_size=len(columns))
     concepts = sorted(draw(st.lists(st.integers(0, CONCEPTS - 1), unique=True)))
     value = [draw(floats[32]) if KNOWN.concepts[ix].kind == "observation" else np.nan for ix in concepts]
     days = [draw(st.integers(-1, OLDEST)) for _ in concepts]
     age, sex = draw(st.floats(0, 130, width=32) | st.just(float("nan"))), draw(st.sampled_from(SEXES))
     return Entry(
         np.array(columns, dtype=np.int32),
-        np.array([draw(floats[32]) for _ in columns], dtype=np.float32),
+        np.array(sorted(draw(scores), reverse=draw(st.booleans())), dtype=np.float32),
         np.array(row_columns, dtype=np.int32),
         np.array([draw(floats[16]) for _ in row_columns], dtype=np.float32),
         Chart(np.array(concepts, np.int32), np.array(days, np.int32), np.array(value, np.float32), age, sex),
@@ -79,11 +81,12 @@ def entries(draw: st.DrawFn, n_columns: int) -> Entry:
 
 NAMES = st.binary(min_size=16, max_size=16)
 ONE, TWO = b"0123456789abcdef", b"0123456789abcdeF"
-# columns 300, 1 with scores 0.5, -2; row columns 1, 2, 7 with weights 1, 0.25, 3; a woman of 67.5 who takes drug 0, has
-# taken drug 2 until 14 days ago, uses drug 5 on the skin, and whose value 7 was 38.5, 12 days ago: worked out below
+# columns 300, 1, 9 with scores 0.5, -1.75, -2; row columns 1, 2, 7 with weights 1, 0.25, 3; a woman of 67.5 who takes
+# drug 0, has taken drug 2 until 14 days ago, uses drug 5 on the skin, and whose value 7 was 38.5, 12 days ago: worked
+# out below
 EXAMPLE = Entry(
-    np.array([300, 1], dtype=np.int32),
-    np.array([0.5, -2], dtype=np.float32),
+    np.array([300, 1, 9], dtype=np.int32),
+    np.array([0.5, -1.75, -2], dtype=np.float32),
     np.array([1, 2, 7], dtype=np.int32),
     np.array([1, 0.25, 3], dtype=np.float32),
     Chart(
@@ -110,16 +113,17 @@ def assert_same(entry: Entry, other: Entry) -> None:
 
 def test_the_documented_layout() -> None:
     body = bytes.fromhex(
-        "5258 04 02 0200 0300"  # RX, format 4, ids of 2 bytes, 2 suggestions, 3 entries of the row
+        "5258 05 02 0300 0100 0300"  # RX, format 5, ids of 2 bytes, 3 suggestions, 1 exact score, 3 entries of the row
         "0400 0100 0300 00008742 01"  # 4 facts, 1 value, a sealed id of 3 bytes, 67.5 years, F
-        "2c01 0100 0000003f 000000c0"  # 300, 1; 0.5, -2.0
+        "2c01 0100 0900 0000003f"  # 300, 1, 9; 0.5 is more than 65,535 steps of 2**-17 above the last score
+        "000000c0 0080 0000"  # the last score, -2.0; 32,768 steps above it, and none
         "0100 0200 0700 003c 0034 0042"  # 1, 2, 7; 1.0, 0.25, 3.0
         "0000 0200 0500 0700 0000 0e00 ffff 0c00 00001a42"  # 0, 2, 5, 7; 0, 14, -1, 12; 38.5
         "112233"
     )
     crc = zlib.crc32(body, zlib.crc32(b"v1/0123456789abcdef"))
     assert packed(EXAMPLE, "v1", ONE, NARROW) == body + struct.pack("<I", crc)
-    assert len(packed(EXAMPLE, "v1", ONE, WIDE)) == len(body) + 4 + 2 * 9
+    assert len(packed(EXAMPLE, "v1", ONE, WIDE)) == len(body) + 4 + 2 * 10
 
 
 @pytest.mark.parametrize("n_columns", [NARROW, WIDE])
@@ -163,7 +167,7 @@ def test_a_column_or_concept_that_the_version_does_not_have_is_refused() -> None
 
 
 @settings(deadline=None)
-@given(value=st.binary() | st.binary().map(lambda tail: b"RX\x04\x02" + tail), name=NAMES)
+@given(value=st.binary() | st.binary().map(lambda tail: b"RX\x05\x02" + tail), name=NAMES)
 def test_bytes_that_are_not_ours_are_refused(value: bytes, name: bytes) -> None:
     with pytest.raises(StoreCorrupt):
         read(value, "v1", name, NARROW)

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl
 
 import msgspec
 import numpy as np
 from flask import request
 from msgspec import UNSET, Meta, Struct, UnsetType, field, structs
+from werkzeug.datastructures import MultiDict
 
 from api import answers
 from api.answers import DEFAULT_N, Answer, answer_of, longest
 from api.errors import BadParameter
+from api.exchange import exchange
 from api.kept import kept
 from api.reference import reference
 from recommender.fallback import PUBLISHED, Basis, narrowed
@@ -86,7 +90,13 @@ class Wanted:
 def of_query(release: Release) -> Wanted:
     """The options of the query string, for lists of this release. Raises BadParameter, also for a name that is none of
     them: a misspelt `exclude` that is ignored would give what is not wanted."""
-    told = request.args
+    return _read(exchange().query_string, longest(release, THERAPIES), longest(release, ()))
+
+
+@lru_cache(maxsize=256)  # nearly every caller asks in the same words, and to read them anew took as long as to sign in
+def _read(query: bytes, longest_of_all: int, longest_of_some: int) -> Wanted:
+    quoted = "werkzeug.url_quote"  # what is no text stays percent-encoded, as in `request.args`
+    told = MultiDict(parse_qsl(query.decode(errors=quoted), keep_blank_values=True, errors=quoted))
     if not told.keys() <= set(NAMES):
         raise BadParameter("query", f"the query may hold {', '.join(NAMES)} only")
     kinds = checked_kinds(told.getlist("kind"))
@@ -94,7 +104,7 @@ def of_query(release: Release) -> Wanted:
     if len(group) > 1:
         raise BadParameter("class", "class may be given once")
     return Wanted(
-        n=checked_n(told.get("n", str(DEFAULT_N)), longest(release, kinds)),
+        n=checked_n(told.get("n", str(DEFAULT_N)), longest_of_all if kinds == THERAPIES else longest_of_some),
         kinds=kinds,
         group=_group(group[0]) if group else "",
         route=_route(told.getlist("route")),

@@ -50,6 +50,8 @@ from recommender.support import Support
 FORMAT = 5
 _HEADER = struct.Struct("<2sBBHHHHHHfB")
 _CRC = struct.Struct("<I")
+_IDS: dict[int, np.dtype[Any]] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}  # by their width
+_U2, _I2, _F2, _F4 = _IDS[2], np.dtype("<i2"), np.dtype("<f2"), np.dtype("<f4")
 
 
 @dataclass(frozen=True)
@@ -203,25 +205,29 @@ def unpack_entry(value: bytes, version: str, name: bytes, n_columns: int, n_conc
     expected = _HEADER.size + listed + k * (width + 2) + f * (width + 2) + v * 4 + s + _CRC.size
     if len(value) != expected or crc != zlib.crc32(value[: -_CRC.size], zlib.crc32(name, seed(version))):
         raise StoreCorrupt("a published entry was altered or belongs elsewhere: publish again with `rxrec nightly`")
-    id_type, at = f"<u{width}", _HEADER.size
+    at = _HEADER.size
 
-    def read(dtype: str, count: int) -> np.ndarray:
+    def read(dtype: np.dtype[Any], count: int) -> np.ndarray:
         nonlocal at
         array = np.frombuffer(value, dtype, count, at)
         at += array.nbytes
         return array
 
-    columns, scores = read(id_type, n).astype(np.int32), read("<f4", e)
+    def ids(count: int, most: int) -> np.ndarray:
+        found = read(_IDS[width], count)
+        if count and found.max() >= most:
+            raise StoreCorrupt("a published entry names a column that its version does not have")
+        return found.astype(np.int32)
+
+    columns, scores = ids(n, n_columns), read(_F4, e)
     if e < n:
-        last = read("<f4", 1)
-        in_steps = last + read("<u2", n - e) * packing.STEP
-        scores = np.concatenate([scores, in_steps]) if e else in_steps
-    row_columns, row_weights = read(id_type, k).astype(np.int32), read("<f2", k).astype(np.float32)
-    concept, days = read(id_type, f).astype(np.int32), read("<i2", f).astype(np.int32)
-    measured = np.full(f, np.nan, dtype=np.float32)
-    measured[f - v :] = read("<f4", v)
-    if (columns >= n_columns).any() or (row_columns >= n_columns).any() or (concept >= n_concepts).any():
-        raise StoreCorrupt("a published entry names a column that its version does not have")
+        in_steps = read(_F4, 1) + read(_U2, n - e) * packing.STEP
+        scores = np.concatenate((scores, in_steps)) if e else in_steps
+    row_columns, row_weights = ids(k, n_columns), read(_F2, k).astype(np.float32)
+    concept, days = ids(f, n_concepts), read(_I2, f).astype(np.int32)
+    measured = np.empty(f, dtype=np.float32)
+    measured[: f - v] = np.nan
+    measured[f - v :] = read(_F4, v)
     return Entry(columns, scores, row_columns, row_weights, Chart(concept, days, measured, age, SEXES[sex]))
 
 

@@ -17,6 +17,7 @@ from recommender import offer
 from recommender.errors import StoreCorrupt
 from recommender.fallback import PUBLISHED, Basis
 from recommender.formulary import Formulary, Status
+from recommender.given import ByRoute
 from recommender.models.base import Contributions
 from recommender.offer import Candidate, Desk, Withheld
 from recommender.records import THERAPIES
@@ -88,6 +89,8 @@ class Item(Struct, frozen=True):
     the chart that the drug has a label for; null where no labelled use of it is on file. `outcome`: "kept", or
     "not_checked" where nobody knows which drug it is, or it is none. `score_rank`: its rank by score alone, before what
     is withheld was taken out and what carries a warning was moved down.
+
+    `routes`: by which ways patients here had the drug, the most usual first; empty for what is no drug.
     """
 
     rank: int
@@ -96,6 +99,7 @@ class Item(Struct, frozen=True):
     kind: str
     group: str
     formulary: Status
+    routes: tuple[ByRoute, ...]
     score: float
     score_rank: int
     probability: float | None
@@ -251,6 +255,7 @@ def _item(
         kind=column.kind,
         group=column.group,
         formulary=formulary.status(column.code, column.kind),
+        routes=release.routes(column.code) if column.kind == "drug" else (),
         score=one.score,
         score_rank=one.place,
         probability=probability,

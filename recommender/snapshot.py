@@ -39,6 +39,7 @@ from scipy import sparse
 from recommender import packing
 from recommender.calibration import Calibration
 from recommender.errors import EngineError, StoreCorrupt
+from recommender.given import NOT_KNOWN, ByRoute, Given
 from recommender.matrix import ColumnIndex
 from recommender.models import MODELS
 from recommender.models.base import Model
@@ -48,6 +49,8 @@ from recommender.safety.charts import SEXES, Chart, Charts, Known
 from recommender.support import Support
 
 FORMAT = 5
+LOCAL = "local"
+GROUPS = (LOCAL, "systemic")  # what acts where it is put (`Known.local`), and every other drug
 _HEADER = struct.Struct("<2sBBHHHHHHfB")
 _CRC = struct.Struct("<I")
 _IDS: dict[int, np.dtype[Any]] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}  # by their width
@@ -73,7 +76,8 @@ class Entry:
 class Release:
     """The shared part of one published version: `manifest` is JSON-able and says what it was made from, and when.
 
-    `known`: what the concepts of the charts are. `support`: how many patients had what; None where not counted.
+    `known`: what the concepts of the charts are. `support`: how many patients had what; `given`: by which routes; None
+    where not counted.
     """
 
     version: str
@@ -82,6 +86,7 @@ class Release:
     model: Model
     known: Known
     support: Support | None = None
+    given: Given | None = None
 
     @cached_property
     def chances(self) -> Calibration | None:
@@ -98,6 +103,16 @@ class Release:
     @property
     def chances_depth(self) -> int:
         return int(self.manifest["chances"]["depth"]) if self.manifest.get("chances") else 0
+
+    def routes(self, code: str) -> tuple[ByRoute, ...]:
+        """By which routes patients had a drug; () of what nobody had or is no drug, and where that was not counted."""
+        return self.given.of(code) if self.given else ()
+
+    def by_route(self, code: str, wish: str) -> bool:
+        """Whether a drug is one that is given so here: by one of `given.COUNTED`, or of one of the two GROUPS."""
+        if wish in GROUPS:
+            return (code in self.known.local) == (wish == LOCAL)
+        return self.given.by(code, wish) if self.given else wish == NOT_KNOWN
 
     @property
     def base(self) -> str:
@@ -245,6 +260,8 @@ def seed(version: str) -> int:
 def pack_release(release: Release) -> dict[str, bytes]:
     """The release as named assets. "manifest" holds the SHA-256 of every other asset and so is their seal."""
     assets = {"columns": orjson.dumps(release.index.as_dict()), "chart": orjson.dumps(release.known.as_dict())}
+    if release.given is not None:
+        assets["given"] = orjson.dumps(release.given.as_dict())
     arrays = {f"model/{name}": array for name, array in release.model.state().items()}
     if release.support is not None:
         arrays |= {f"support/{name}": array for name, array in release.support.to_state().items()}
@@ -286,6 +303,7 @@ def unpack_release(version: str, assets: Mapping[str, bytes]) -> Release:
         support = Support.from_state(counted) if (counted := state("support/")) else None
         index, known = orjson.loads(assets["columns"]), orjson.loads(assets["chart"])
         columns = ColumnIndex.from_dict(index)
-        return Release(version, sealed["manifest"], columns, model, Known.from_dict(known), support)
+        given = Given.from_dict(orjson.loads(assets["given"])) if "given" in sealed["sha256"] else None
+        return Release(version, sealed["manifest"], columns, model, Known.from_dict(known), support, given)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreCorrupt(f"version {version} is not whole or not ours: publish again with `rxrec nightly`") from error

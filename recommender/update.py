@@ -110,7 +110,7 @@ def make_update(
             "safety": found,
         },
     }
-    release = Release(version, manifest, served.index, served.model, charts.known, served.support)
+    release = Release(version, manifest, served.index, served.model, charts.known, served.support, served.given)
     return Update(Snapshot(release, theirs.patient_ids, top, theirs.rows, of_theirs), onto)
 
 

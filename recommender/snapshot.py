@@ -11,7 +11,7 @@ Codec of an entry, format 5, little-endian:
     bytes 10-11  f facts (u16)        bytes 12-13 v values (u16)   bytes 14-15 s bytes of the sealed id (u16)
     bytes 16-19  age (float32)        byte 20     sex (0 unknown, 1 F, 2 M)
     n ids, best first; the first e of their scores (float32); where e < n, the last score (float32), and how many steps
-                 of 2**-17 above it the others lie, the last one too (n - e u16): float32 makes the scores of it, exact
+                 of 2**-17 above it the other n - e lie (u16), itself too: last + steps * 2**-17, in float32, to the bit
     k ids (ascending), k float16 weights,
     f ids (ascending, in `Known.concepts`), f days (i16), v float32 values: those of the last v facts, NaN for none
     s bytes      the patient's id, sealed (`pseudonyms.py`)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from recommender.errors import EngineError, StoreCorrupt
 from recommender.matrix import Column, ColumnIndex
 from recommender.models.linear import LinearModel
 from recommender.packing import Words
-from recommender.ranking import TopN
+from recommender.ranking import STEP, TopN
 from recommender.safety.charts import OLDEST, SEXES, Chart, Charts, Known
 from recommender.snapshot import (
     Entry,
@@ -26,6 +27,7 @@ from recommender.snapshot import (
     Packer,
     Release,
     Snapshot,
+    _npy,
     pack_release,
     sealed_id,
     unpack_entry,
@@ -196,6 +198,32 @@ def test_a_snapshot_packs_each_patient_in_the_order_asked_for(tiny_snapshot: Cal
         assert sealed_id(value) == ids[patient_ix]
     some = packer.pack(np.array([4, 1, 2]))
     assert [some[0], some[1], some[2]] == [values[4], values[1], values[2]]
+
+
+def test_what_is_ranked_takes_two_bytes_a_score(tiny_snapshot: Callable[..., Snapshot]) -> None:
+    """The steps of the codec are those in which scores are told."""
+    assert packing.STEP == STEP
+    top = tiny_snapshot("v1").top
+    spread = [np.ptp(top.of(patient_ix)[1]) for patient_ix in range(6)]
+    assert 0 < max(spread) < 0.5
+    assert packing.exact_scores(top.indptr, top.scores).tolist() == [0] * 6
+
+
+def test_scores_that_steps_do_not_tell_stay_as_they_are() -> None:
+    """0.1 is no whole number of steps; 0.5 is 65,536 of them above 0; -0.0 is not 0.0; nothing is above infinity."""
+    lists = [[0.5, 0.25, 0.0], [0.25, 0.1, 0.0], [0.25, -0.0], [0.25, 0.5], [np.inf], []]
+    ends = np.cumsum([0, *map(len, lists)])
+    scores = np.array([score for one in lists for score in one], dtype=np.float32)
+    assert packing.exact_scores(ends, scores).tolist() == [1, 2, 2, 1, 1, 0]
+
+
+def test_an_array_of_a_release_is_as_numpy_saves_it() -> None:
+    for array in (np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((0, 4)), np.array(7), np.array(["ä", "bc"])):
+        saved = io.BytesIO()
+        np.save(saved, array, allow_pickle=False)
+        assert _npy(array) == saved.getvalue()
+        turned = np.load(io.BytesIO(_npy(array.T)), allow_pickle=False)
+        assert np.array_equal(turned, array.T) and turned.dtype == array.dtype
 
 
 def test_a_snapshot_needs_a_list_and_a_row_for_each_patient(tiny_snapshot: Callable[..., Snapshot]) -> None:

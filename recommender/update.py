@@ -54,6 +54,8 @@ def why_not(store: Store, served: Release, records: Records, screen: Screen, mad
             return f"it was made with another {name}"
     if served.manifest["safety"]["rules"]["version"] != screen.rules.version:
         return "the rules have changed"
+    if served.given is None:
+        return "it does not tell by which routes drugs are given, as a program of before made it"
     days = _days(_base_as_of(served), records)
     if not 0 <= days <= MOST_DAYS:
         return f"its data are {days} days older than these; 0 to {MOST_DAYS} can be bridged"

@@ -219,6 +219,8 @@ def test_what_cannot_be_updated_says_why(hospital, store: Store, settings: Setti
     assert "-1 days older" in why_not(store, served, later(first, -1), screen, LASTING)
     other = dataclasses.replace(served, manifest={**served.manifest, "safety": {"rules": {"version": "older"}}})
     assert why_not(store, other, first, screen, LASTING) == "the rules have changed"
+    older = dataclasses.replace(served, given=None)
+    assert why_not(store, older, first, screen, LASTING).startswith("it does not tell by which routes")
     moments = later(first, 2).patients["as_of"].where(first.patients["patient_id"] != "A", first.patients["as_of"])
     own = dataclasses.replace(first, patients=first.patients.assign(as_of=moments))
     assert "a moment of its own" in why_not(store, served, own, screen, LASTING)

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -41,7 +40,7 @@ def served(settings: Settings) -> dict[str, list[bytes]]:
         release = store.release(store.current())
         return {
             name: [
-                *(np.asarray(getattr(entry, of)).tobytes() for of in ("columns", "scores", "row_columns", "row_weights")),
+                *(getattr(entry, of).tobytes() for of in ("columns", "scores", "row_columns", "row_weights")),
                 *(getattr(entry.chart, of).tobytes() for of in ("concept", "days", "value")),
             ]
             for name, entry in store.entries(release)

@@ -17,8 +17,8 @@ from recommender.settings import Settings
 
 PATIENTS = "patient_id,birth_date,sex\n" + "".join(f"p{n},1980-01-0{n},F\n" for n in range(1, 6))
 TREATMENTS = "patient_id,code,start\n" + "".join(f"p{n},a,2020-01-01\np{n},b,2020-01-02\n" for n in range(1, 6))
-# a hospital of 60,000 patients and 2.4 million events; its matrix within so many MiB more, or (0) all at once; or all of
-# it but one patient, by way of files or (0) not
+# a hospital of 60,000 patients and 2.4 million events; its matrix within so many MiB more, or (0) all at once; or all
+# of it but one patient, by way of files or (0) not
 HOSPITAL = """
 import resource, sys
 from pathlib import Path

@@ -15,6 +15,7 @@ ROAD = [
     {"loaders", "features"},
     {"told", "observations", "sequence", "examples"},
     {"models"},
+    {"topn_search"},
     {"topn_kernel"},
     {"ranking", "support", "formulary"},
     {"safety"},

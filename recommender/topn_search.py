@@ -85,11 +85,12 @@ def _best_of_groups(keys: np.ndarray, pool: np.ndarray, depth: int, tops: np.nda
         part = keys[pool[run, 0] : pool[run, 1]]
         width = (len(part) + depth - 1) // depth
         mine = tops[first : first + width]
-        mine[:] = part[:width]
+        for k in range(width):  # to assign a slice takes two seconds more to compile
+            mine[k] = part[k]
         for start in range(width, len(part), width):
             others = part[start : start + width]
             for k in range(len(others)):
-                mine[k] = max(mine[k], others[k])
+                mine[k] = others[k] if others[k] > mine[k] else mine[k]
         first += width
     return first
 
@@ -159,7 +160,8 @@ def sort(keys: np.ndarray, n: int) -> None:
     """
     if n <= FEW:
         mine = keys[len(keys) - FEW : len(keys) - FEW + n]
-        mine[:] = keys[:n]
+        for k in range(n):
+            mine[k] = keys[k]
         for k in range(n):
             key, place = mine[k], 0
             for other in range(n):

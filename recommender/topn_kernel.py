@@ -178,7 +178,7 @@ def _list_of(
     for column in taken:
         if target_of[column] >= 0:
             keys[target_of[column]] = LEAST
-    length = first = np.int64(0)  # as a plain 0, what takes it is compiled once more
+    length = first = int(np.int64(0))  # as a plain 0, what takes it is compiled once more
     for pool in range(len(threshold)):
         missing = n
         if pool:

@@ -27,6 +27,7 @@ from api.audit import audit
 from api.auth import backend, signin
 from api.auth.guard import guard, is_on
 from api.compress import compress
+from api.exchange import Exchange
 from api.formulary_file import FormularyFile
 from api.kept import MIB, Kept
 from api.observation_types import LONGEST_HOLD
@@ -47,6 +48,7 @@ class App(Flask):
     """Flask that logs a fault without the path, the form or the exception's words: they may be patient content."""
 
     json_provider_class = OrjsonProvider
+    request_class = Exchange
 
     def ensure_sync(self, func: Any) -> Any:
         """No view or hook of ours is asynchronous: Flask looks at each of them anew for every request."""

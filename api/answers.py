@@ -19,7 +19,7 @@ from recommender.snapshot import Entry, Release
 
 DEFAULT_N = 10
 DEFAULT_DEPTH, DEFAULT_PER_KIND = 50, 20  # longest lists where the manifest does not state what was published
-FORMAT = "6"  # part of the ETag: raise it when the JSON of an unchanged entry changes
+FORMAT = "7"  # part of the ETag: raise it when the JSON of an unchanged entry changes
 
 
 class Safety(Struct, frozen=True):

@@ -6,14 +6,14 @@ of the caller's (`is_theirs`). Where the log cannot be written, the answer is no
 
 from __future__ import annotations
 
-from flask import Flask, Request, Response, current_app, g, has_request_context, request
+from flask import Flask, Response, current_app, has_request_context
 
 from api import frame
 from api.auth.bearer import PROGRAM_PATHS
-from api.auth.callers import caller
 from api.auth.rules import RULES, Rule
 from api.errors import problem_of
-from api.observe import log_failure, request_id
+from api.exchange import Exchange, exchange
+from api.observe import log_failure
 from recommender.audit import Access, AuditLog, audit_event
 from recommender.errors import AuditUnavailable
 from recommender.settings import Settings
@@ -32,12 +32,14 @@ def audit(app: Flask, settings: Settings, on: bool) -> None:
 def asked(*patient_ids: str) -> None:
     """The request asks for the data of these; to be told before they are read."""
     if has_request_context():
-        _noted().update({patient_id: GIVEN for patient_id in patient_ids if patient_id not in _noted()})
+        noted = exchange().patients
+        for patient_id in patient_ids:
+            noted.setdefault(patient_id, GIVEN)
 
 
 def is_theirs(patient_id: str) -> bool:
     """Whether the caller may see this patient; noted where not. Answer as for a patient whom nobody knows."""
-    if not has_request_context() or caller().may_see(patient_id):
+    if not has_request_context() or exchange().caller.may_see(patient_id):
         return True
     refused(patient_id)
     return False
@@ -46,24 +48,16 @@ def is_theirs(patient_id: str) -> bool:
 def refused(patient_id: str) -> None:
     """The request was not given the data of this one, whatever becomes of the rest of it."""
     if has_request_context():
-        _noted()[patient_id] = REFUSED
-
-
-def _noted() -> dict[str, str]:
-    if "asked" not in g:
-        g.asked = {}
-    found = g.asked
-    assert isinstance(found, dict)  # noqa: S101  (for the type checker: put there above)
-    return found
+        exchange().patients[patient_id] = REFUSED
 
 
 def _written(response: Response) -> Response:
     """The answer, once it is written down whose data it holds; else the problem in its place."""
-    asked: Request = request._get_current_object()  # type: ignore[attr-defined]  # each use of the proxy looks it up
+    asked = exchange()
     rule = RULES.get(asked.endpoint or "", NO_RULE)
-    noted = dict(_noted())
-    if rule.chart and not noted and caller().role in rule.roles:
-        noted[""] = GIVEN  # a chart that came in the request
+    noted = asked.patients
+    if rule.chart and not noted and asked.caller.role in rule.roles:
+        noted = {"": GIVEN}  # a chart that came in the request
     if not noted:
         return response
     try:
@@ -80,8 +74,8 @@ def _written(response: Response) -> Response:
     return response
 
 
-def _access(asked: Request, patient_id: str, said: str, rule: Rule, response: Response) -> Access:
-    who, status = caller(), response.status_code
+def _access(asked: Exchange, patient_id: str, said: str, rule: Rule, response: Response) -> Access:
+    who, status = asked.caller, response.status_code
     outcome = said if said == REFUSED or status < 400 else REFUSED if status in (403, 404) else FAILED
     return Access(
         patient_id,
@@ -90,8 +84,8 @@ def _access(asked: Request, patient_id: str, said: str, rule: Rule, response: Re
         who.role,
         who.how,
         asked.remote_addr or "",
-        asked.url_rule.rule if asked.url_rule else "",
-        request_id(),
+        asked.route,
+        asked.id,
         outcome,
         rule.done if asked.method == "POST" else "read",
         status,

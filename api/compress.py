@@ -9,8 +9,13 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
-from flask import Flask, Response, request
+from flask import Flask, Response
+from werkzeug.datastructures import Accept
+from werkzeug.http import parse_accept_header
+
+from api.exchange import exchange
 
 PATHS = ("/v1/", "/fhir/", "/openapi.json", "/docs")
 SMALLEST = 1_000  # bytes; what is smaller fits a packet anyway
@@ -24,7 +29,13 @@ def compress(app: Flask) -> None:
 
 def is_taken() -> bool:
     """Whether the caller takes gzip; of a HEAD, whose body is not sent, it is not asked."""
-    return request.method != "HEAD" and request.accept_encodings["gzip"] > 0
+    asked = exchange()
+    return asked.method != "HEAD" and _holds_gzip(asked.environ.get("HTTP_ACCEPT_ENCODING", ""))
+
+
+@lru_cache(maxsize=64)
+def _holds_gzip(accepted: str) -> bool:
+    return bool(parse_accept_header(accepted, Accept)["gzip"] > 0)
 
 
 def packed(body: bytes) -> bytes:
@@ -32,7 +43,8 @@ def packed(body: bytes) -> bytes:
 
 
 def _compressed(response: Response) -> Response:
-    if not request.path.startswith(PATHS) or response.status_code != 200 or request.method == "HEAD":
+    asked = exchange()
+    if not asked.path.startswith(PATHS) or response.status_code != 200 or asked.method == "HEAD":
         return response
     if "Vary" in response.headers:
         response.vary.add("Accept-Encoding")

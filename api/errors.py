@@ -14,7 +14,8 @@ import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from api.observe import log_failure, request_id
+from api.exchange import exchange
+from api.observe import log_failure
 from api.words import EN
 from recommender.errors import (
     AuditUnavailable,
@@ -159,7 +160,7 @@ def register(app: Flask, page: Callable[[str, int], Response]) -> None:
 
 
 def _problem(type_: str, title: str, status: int, detail: str, **extra: Any) -> Response:
-    body = {"type": type_, "title": title, "status": status, "detail": detail, "request_id": request_id(), **extra}
+    body = {"type": type_, "title": title, "status": status, "detail": detail, "request_id": exchange().id, **extra}
     response = Response(orjson.dumps(body), status=status, mimetype="application/problem+json")
     if status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)

@@ -16,8 +16,8 @@ import orjson
 from flask import Blueprint, Response, current_app, request
 
 from api.audit import asked as audited
-from api.auth.callers import caller
 from api.errors import BadParameter
+from api.exchange import caller
 from api.observation_types import EventsQuery
 from api.operations import operation
 from api.serving import serving

@@ -43,10 +43,12 @@ from api.words import EN
 from recommender.catalogue import BadCursor, Catalogue, Hit, Treatment
 from recommender.errors import EngineError
 from recommender.formulary import Formulary
+from recommender.given import NOT_KNOWN
 
-FORMAT = "2"  # part of every ETag
+FORMAT = "3"  # part of every ETag
 RXNORM = "http://www.nlm.nih.gov/research/umls/rxnorm"
 OURS = "urn:rxrec:code"  # the codes of the rest of this API
+OUR_ROUTES = "urn:rxrec:route"  # as /v1/treatments tells them
 WRITTEN = "2026-11-25"  # the capability statement
 _PLAIN = re.compile(r"[a-z]+:[A-Za-z0-9+-]{1,60}")
 
@@ -217,6 +219,12 @@ def _resource(catalogue: Catalogue, one: Treatment, formulary: Formulary) -> Med
         status="active",
         synonym=(*one.synonyms, *one.brands),
         ingredient=tuple(Ingredient(_concept(part.code, part.name)) for part in parts if part is not None),
+        # what is done here; a route of a few may be a slip of the pen, and is told as data and not as an intention
+        intended_route=tuple(
+            CodeableConcept((Coding(OUR_ROUTES, told.route),), EN[f"route.{told.route}"])
+            for told in one.routes
+            if told.route != NOT_KNOWN and not told.patients.startswith("<")
+        ),
         medicine_classification=tuple(classes),
     )
 

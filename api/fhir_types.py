@@ -50,6 +50,7 @@ class MedicationKnowledge(Element, frozen=True, tag_field="resourceType", tag="M
     status: Literal["active"] | UnsetType = UNSET
     synonym: tuple[str, ...] = ()
     ingredient: tuple[Ingredient, ...] = ()
+    intended_route: tuple[CodeableConcept, ...] = ()
     medicine_classification: tuple[Classification, ...] = ()
 
 

@@ -15,11 +15,12 @@ from flask import Response, current_app, g, make_response, render_template, requ
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.answers import safety
-from api.auth.callers import Caller, caller
+from api.auth.callers import Caller
 from api.auth.rules import may
 from api.dates import age_in_words, date_in_words
 from api.errors import RETRY_AFTER_SECONDS, BadParameter, kind_of
-from api.observe import log_failure, request_id
+from api.exchange import caller, exchange
+from api.observe import log_failure
 from api.present import quality_in_words
 from api.words import CATALOGUES, Words
 from recommender.errors import EngineError
@@ -85,7 +86,7 @@ def state(error: EngineError, patient_id: str = "", **values: Any) -> Response:
     kind = kind_of(error)
     if kind.status == 500:
         log_failure(error)
-    shown = {"state": kind.slug, "patient_id": patient_id, "request_id": request_id(), **values}
+    shown = {"state": kind.slug, "patient_id": patient_id, "request_id": exchange().id, **values}
     response = page("state.html", status=kind.status, **shown)
     if kind.status == 503:
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)

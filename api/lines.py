@@ -14,6 +14,7 @@ PIECE_LINES = 200  # sent at a time
 COLUMNS = (
     "code", "kind", "name", "class", "therapeutic_group", "brands", "on_record", "patients",
     "formulary_status", "tier", "restriction", "matched", "spelling",
+    "routes",
 )  # fmt: skip
 
 
@@ -46,12 +47,12 @@ def _pieces(lines: Iterator[TreatmentLine]) -> Iterator[list[TreatmentLine]]:
 
 
 def _row(line: TreatmentLine) -> list[str]:
-    listed = line.formulary
+    listed, routes = line.formulary, "|".join(f"{one.route}:{one.patients}" for one in line.routes)
     cells = [line.code, line.kind, line.name, line.class_, line.therapeutic_group, "|".join(line.brands)]
     cells += ["yes" if line.on_record else "no", line.patients or ""]
     cells += [listed.status, listed.tier, listed.restriction] if listed else ["", "", ""]
     # a cell that begins so is a formula to a spreadsheet, and names come from files that anyone may have written
     return [
         f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
-        for cell in [*cells, line.matched or "", line.spelling]
+        for cell in [*cells, line.matched or "", line.spelling, routes]
     ]

@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from api.answers import Answer
 from api.options import LONGEST_CODE, MOST_EXCLUDED
-from api.types import Kind, Request, Told
+from api.types import Kind, Request, RouteWish, Told
 
 MOST_ENTRIES = 1_000  # of each list
 MOST_PATIENTS = 1_000
@@ -72,7 +72,7 @@ class _Options(Request, frozen=True, kw_only=True):
     n: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
     kind: list[Kind] | UnsetType = UNSET
     class_: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = field(default=UNSET, name="class")
-    route: Literal["local", "systemic"] | UnsetType = UNSET
+    route: RouteWish | UnsetType = UNSET
     exclude: (
         Annotated[list[Annotated[str, Meta(min_length=1, max_length=LONGEST_CODE)]], Meta(max_length=MOST_EXCLUDED)]
         | UnsetType

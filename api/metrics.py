@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from flask import Blueprint, Flask, Response, g, request
+from flask import Blueprint, Flask, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from api.exchange import exchange
+from api.observe import METHODS, NO_ROUTE
 from api.operations import operation
 from api.serving import serving
 from recommender.errors import EngineError
@@ -23,7 +26,6 @@ from recommender.snapshot import Release
 
 OWN = CollectorRegistry()
 BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 REQUESTS = Counter("rxrec_requests", "Requests answered.", ("route", "method", "status"), registry=OWN)
 SECONDS = Histogram("rxrec_request_seconds", "Time to answer.", ("route",), registry=OWN, buckets=BUCKETS)
 blueprint = Blueprint("metrics", __name__)
@@ -31,7 +33,6 @@ blueprint = Blueprint("metrics", __name__)
 
 def measure(app: Flask) -> None:
     """Count every request of `app`."""
-    app.before_request(_begin)
     app.after_request(_count)
 
 
@@ -43,17 +44,19 @@ def metrics() -> Response:
     return Response(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def _begin() -> None:
-    g.measured_from = time.perf_counter()
-
-
 def _count(response: Response) -> Response:
-    route = request.url_rule.rule if request.url_rule else "(no route)"
-    method = request.method if request.method in METHODS else "other"
-    REQUESTS.labels(route, method, str(response.status_code)).inc()
-    if "measured_from" in g:
-        SECONDS.labels(route).observe(time.perf_counter() - g.measured_from)
+    asked = exchange()
+    requests, seconds = _of(asked.route or NO_ROUTE, asked.method, response.status_code)
+    requests.inc()
+    seconds.observe(time.perf_counter() - asked.began)
     return response
+
+
+@lru_cache(maxsize=1024)
+def _of(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    """What counts such requests."""
+    told = method if method in METHODS else "other"
+    return REQUESTS.labels(route, told, str(status)), SECONDS.labels(route)
 
 
 def _requests() -> CollectorRegistry:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-import re
 import sys
+import threading
 import time
 import traceback
-import uuid
-from typing import Any, TextIO
+from typing import Any
 
 import orjson
-from flask import Flask, Response, g, request
+from flask import Flask, Response
 from flask.json.provider import JSONProvider
 
+from api.exchange import Exchange, exchange
 from recommender.errors import EngineError
 
-ACCESS = logging.getLogger("rxrec.access")
-FAILURES = logging.getLogger("rxrec.failures")
-SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+METHODS = ("GET", "HEAD", "POST", "OPTIONS")  # any other is told as "other": a client can make up as many as it likes
+NO_ROUTE = "(no route)"
+_printing = threading.Lock()
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -43,43 +42,25 @@ class OrjsonProvider(JSONProvider):
         return Response(orjson.dumps(self._prepare_response_obj(args, kwargs)), mimetype="application/json")
 
 
-class _StdoutHandler(logging.StreamHandler[TextIO]):
-    """Writes to whatever `sys.stdout` is when the line is written, not when the logger was made."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.stream = sys.stdout
-        super().emit(record)
-
-
 def observe(app: Flask) -> None:
     """Hang the request id, the access log and the headers onto every request of `app`."""
-    for logger in (ACCESS, FAILURES):
-        if not logger.handlers:
-            logger.addHandler(_StdoutHandler())
-            logger.setLevel(logging.INFO)
-            logger.propagate = False
-    app.before_request(_begin)
     app.after_request(_finish)
     answered, fixed = app.wsgi_app, list(SECURITY_HEADERS.items())
 
     def secured(environ: Any, start: Any) -> Any:
-        return answered(environ, lambda status, headers, exc_info=None: start(status, headers + fixed, exc_info))
+        # here, where headers are a list already: to set each on the way costs several times as much
+        def started(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            return start(status, headers + _own(environ["werkzeug.request"]) + fixed, exc_info)
+
+        return answered(environ, started)
 
     app.wsgi_app = secured  # type: ignore[method-assign, assignment]
 
 
-def request_id() -> str:
-    """This request's id: the caller's X-Request-ID where that is short and plain, else a new one."""
-    if "request_id" not in g:
-        given = request.headers.get("X-Request-ID", "")
-        g.request_id = given if SANE_REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-    return str(g.request_id)
-
-
 def log_failure(failed: BaseException | None) -> None:
     """One line for a fault of ours: where it happened, without values."""
-    errors = told_without_values(failed)
-    _log(FAILURES, {"event": "failure", "route": _route(), "request_id": request_id(), "errors": errors})
+    asked, errors = exchange(), told_without_values(failed)
+    _log({"event": "failure", "route": asked.route or NO_ROUTE, "request_id": asked.id, "errors": errors})
 
 
 def told_without_values(failed: BaseException | None) -> list[dict[str, Any]]:
@@ -101,37 +82,40 @@ def told_without_values(failed: BaseException | None) -> list[dict[str, Any]]:
     return chain
 
 
-def _begin() -> None:
-    g.began = time.perf_counter()
+def _own(asked: Exchange) -> list[tuple[str, str]]:
+    """The headers that depend on the request."""
+    named = ("X-Request-ID", asked.id)
+    if asked.endpoint == "static":
+        return [named]
+    # Patient data: no cache, shared or in the browser, may keep it. A program that keeps an answer on purpose can
+    # still ask with its ETag whether it has changed.
+    return [named, ("Cache-Control", "private, no-store")]
 
 
 def _finish(response: Response) -> Response:
-    asked = request._get_current_object()  # type: ignore[attr-defined]  # each use of the proxy looks it up anew
-    response.headers["X-Request-ID"] = request_id()
-    if asked.endpoint != "static":
-        # Patient data: no cache, shared or in the browser, may keep it. A program that keeps an answer on purpose can
-        # still ask with its ETag whether it has changed.
-        response.headers["Cache-Control"] = "private, no-store"
+    asked = exchange()
     if asked.blueprint in ("ops", "metrics") and response.status_code < 400:
         return response  # a probe asks every few seconds: its successes would bury the rest of the log
-    elapsed = time.perf_counter() - g.get("began", time.perf_counter())
-    line = {
-        "event": "request",
-        "method": asked.method if asked.method in ("GET", "HEAD", "POST", "OPTIONS") else "other",
-        "route": _route(),
-        "status": response.status_code,
-        "ms": round(elapsed * 1000, 2),
-        "request_id": request_id(),
-    }
-    _log(ACCESS, line)
+    _log(
+        {
+            "event": "request",
+            "method": asked.method if asked.method in METHODS else "other",
+            "route": asked.route or NO_ROUTE,
+            "status": response.status_code,
+            "ms": round((time.perf_counter() - asked.began) * 1000, 2),
+            "request_id": asked.id,
+        }
+    )
     return response
 
 
-def _route() -> str:
-    """The route's template: a path may hold a patient id, also one that no route matches."""
-    return request.url_rule.rule if request.url_rule else "(no route)"
-
-
-def _log(logger: logging.Logger, line: dict[str, Any]) -> None:
+def _log(told: dict[str, Any]) -> None:
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    logger.info("%s", orjson.dumps({"time": stamp, **line}).decode())
+    printed(orjson.dumps({"time": stamp, **told}, option=orjson.OPT_APPEND_NEWLINE).decode())
+
+
+def printed(line: str) -> None:
+    """One line of the log. What Python's `logging` does for one costs more than to make it and to write it."""
+    with _printing:
+        sys.stdout.write(line)
+        sys.stdout.flush()

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from functools import lru_cache
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 import msgspec
 import numpy as np
 from flask import request
 from msgspec import UNSET, Meta, Struct, UnsetType, field, structs
+from werkzeug.datastructures import MultiDict
 
 from api import answers
 from api.answers import DEFAULT_N, Answer, answer_of, longest
 from api.errors import BadParameter
+from api.exchange import exchange
 from api.kept import kept
 from api.reference import reference
+from api.types import WISHES, RouteWish
 from recommender.fallback import PUBLISHED, Basis, narrowed
 from recommender.offer import Desk
 from recommender.offered import WithheldItem
@@ -30,12 +35,6 @@ from recommender.vocabulary.text import key
 MOST_EXCLUDED = 100
 LONGEST_CODE = 200
 YES = {"true": True, "false": False}
-ROUTES = ("local", "systemic")
-ROUTE_MEANS = (
-    "local: drugs of which 95% or more of the orders here are for the skin, the eye, the ear or to rinse with; "
-    "systemic: all other drugs, swallowed, injected, inhaled, of no known route, or eye drops that reach the body. A "
-    "suggested drug is an ingredient: which of its forms is meant is not told"
-)
 NAMES = ("n", "kind", "class", "route", "exclude", "explain")
 
 
@@ -51,20 +50,14 @@ class RecommendationQuery(Struct, frozen=True):
         ]
         | UnsetType
     ) = field(default=UNSET, name="class")
-    route: (
-        Annotated[
-            Literal[ROUTES],  # type: ignore[valid-type]
-            Meta(description=ROUTE_MEANS),
-        ]
-        | UnsetType
-    ) = UNSET
+    route: RouteWish | UnsetType = UNSET
     exclude: Annotated[str, Meta(description="Codes that are not wanted, separated by commas")] = ""
     explain: Annotated[bool, Meta(description="false leaves `reasons` empty")] = True
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What of a list is wanted. group: a class of drugs or a therapeutic group, route: one of ROUTES, "" for all;
+    """What of a list is wanted. group: a class of drugs or a therapeutic group, route: one of WISHES, "" for all;
     exclude: codes."""
 
     n: int = DEFAULT_N
@@ -86,7 +79,13 @@ class Wanted:
 def of_query(release: Release) -> Wanted:
     """The options of the query string, for lists of this release. Raises BadParameter, also for a name that is none of
     them: a misspelt `exclude` that is ignored would give what is not wanted."""
-    told = request.args
+    return _read(exchange().query_string, longest(release, THERAPIES), longest(release, ()))
+
+
+@lru_cache(maxsize=256)  # nearly every caller asks in the same words, and to read them anew took as long as to sign in
+def _read(query: bytes, longest_of_all: int, longest_of_some: int) -> Wanted:
+    quoted = "werkzeug.url_quote"  # what is no text stays percent-encoded, as in `request.args`
+    told = MultiDict(parse_qsl(query.decode(errors=quoted), keep_blank_values=True, errors=quoted))
     if not told.keys() <= set(NAMES):
         raise BadParameter("query", f"the query may hold {', '.join(NAMES)} only")
     kinds = checked_kinds(told.getlist("kind"))
@@ -94,7 +93,7 @@ def of_query(release: Release) -> Wanted:
     if len(group) > 1:
         raise BadParameter("class", "class may be given once")
     return Wanted(
-        n=checked_n(told.get("n", str(DEFAULT_N)), longest(release, kinds)),
+        n=checked_n(told.get("n", str(DEFAULT_N)), longest_of_all if kinds == THERAPIES else longest_of_some),
         kinds=kinds,
         group=_group(group[0]) if group else "",
         route=_route(told.getlist("route")),
@@ -180,8 +179,8 @@ def _group(text: str) -> str:
 
 
 def _route(told: Sequence[str]) -> str:
-    if told and (len(told) > 1 or told[0] not in ROUTES):
-        raise BadParameter("route", f"route must be {' or '.join(ROUTES)}")
+    if told and (len(told) > 1 or told[0] not in WISHES):
+        raise BadParameter("route", f"route must be one of {', '.join(WISHES)}")
     return told[0] if told else ""
 
 
@@ -211,10 +210,7 @@ def _stays(desk: Desk, wanted: Wanted) -> np.ndarray:  # (n_columns,) bool
         stays[:] = False
         stays[[ix for ix in mine if ix >= 0]] = True
     if wanted.route:
-        local = desk.release.known.local
-        drugs = (
-            column.kind == "drug" and (column.code in local) == (wanted.route == "local") for column in index.columns
-        )
+        drugs = (c.kind == "drug" and desk.release.by_route(c.code, wanted.route) for c in index.columns)
         stays &= np.fromiter(drugs, dtype=bool, count=len(index))
     unwanted = frozenset(wanted.exclude)
     stays &= np.array([column.code not in unwanted for column in index.columns], dtype=bool)

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from api import frame, pages_events, pages_feedback, pages_model, pages_pharmacy, pages_whatif
 from api.answers import DEFAULT_N
-from api.observe import request_id
+from api.exchange import exchange
 from api.patient import shown
 from api.present import short_id
 from api.serving import serving
@@ -68,7 +68,7 @@ def page_of(patient_id: str) -> Response:
 
 def error_page(slug: str, status: int) -> Response:
     """What a person sees of an error that no page caught."""
-    return frame.page("state.html", status=status, state=slug, patient_id="", request_id=request_id())
+    return frame.page("state.html", status=status, state=slug, patient_id="", request_id=exchange().id)
 
 
 def _start_with(state: str, status: int) -> Response:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from flask import Blueprint, Response, request
 
 from api import frame
-from api.auth.callers import caller
 from api.errors import BadParameter
 from api.events import is_id, stream, wait_for
+from api.exchange import caller
 from api.serving import serving
 from api.words import Words
 from recommender.observations import Event

@@ -23,6 +23,7 @@ from recommender import catalogue as engine
 from recommender.errors import EngineError
 from recommender.formulary import STATUSES, Formulary
 from recommender.interaction_check import InteractionCheck, check
+from recommender.snapshot import Release
 from recommender.vocabulary.text import key
 
 SHOWN = 50  # lines of a page of the browser
@@ -45,8 +46,8 @@ def browse() -> Response:
     try:
         desk = serving().desk()
         catalogue, formulary = reference().catalogue(desk.release), reference().formulary
-        asked = {name: request.args.get(name, "").strip() for name in ("q", "class", "status", "here")}
-        hits = catalogue.search(asked["q"], _wanted(asked, formulary))
+        asked = {name: request.args.get(name, "").strip() for name in ("q", "class", "status", "here", "route")}
+        hits = catalogue.search(asked["q"], _wanted(asked, formulary, desk.release))
         try:
             page = catalogue.page(hits, SHOWN, request.args.get("from", ""), asked.values())
         except engine.BadCursor:  # of the version before: its first page is as good a beginning as any
@@ -62,6 +63,7 @@ def browse() -> Response:
             tree=tree(catalogue),
             formulary=formulary,
             statuses=STATUSES,
+            routes=desk.release.given.routes if desk.release.given else (),
         )
     except EngineError as error:
         return frame.state(error)
@@ -147,7 +149,7 @@ def _sentence(found: InteractionCheck, t: Words) -> str:
     return whole + (t.count("check.left", total - n) if total > n else "")
 
 
-def _wanted(asked: dict[str, str], formulary: Formulary) -> Callable[[engine.Treatment], bool]:
+def _wanted(asked: dict[str, str], formulary: Formulary, release: Release) -> Callable[[engine.Treatment], bool]:
     group = key(asked["class"])
 
     def right(one: engine.Treatment) -> bool:
@@ -156,6 +158,7 @@ def _wanted(asked: dict[str, str], formulary: Formulary) -> Callable[[engine.Tre
             and (not group or group in (key(one.group), key(one.chapter)))
             and (not asked["status"] or formulary.status(one.code) == asked["status"])
             and (not asked["here"] or one.on_record)
+            and (not asked["route"] or release.by_route(one.code, asked["route"]))
         )
 
     return right

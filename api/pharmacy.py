@@ -34,8 +34,9 @@ from recommender import catalogue as engine
 from recommender.formulary import STATUSES, Formulary
 from recommender.interaction_check import check
 from recommender.records import THERAPIES
+from recommender.snapshot import Release
 
-FORMAT = "1"  # part of every ETag: raise it when the answer to an unchanged question changes
+FORMAT = "2"  # part of every ETag: raise it when the answer to an unchanged question changes
 CSV, NDJSON = "text/csv", "application/x-ndjson"
 FORMATS = {"json": JSON, "csv": CSV, "ndjson": NDJSON}
 CODE = {"code": "A code as lists give it (`rxnorm:6809`), percent-encoded; or an RxCUI"}
@@ -55,11 +56,12 @@ def treatments() -> Response:
     """
     asked = query(TreatmentQuery)
     media = FORMATS[asked.format] if asked.format is not UNSET else _accepted()
-    catalogue, formulary = _catalogue(), reference().formulary
+    release, formulary = serving().release(), reference().formulary
+    catalogue = reference().catalogue(release)
     tag = _tag(catalogue, media)
     if kept := unchanged(tag):
         return _varied(kept)
-    hits = _selected(catalogue, formulary, asked)
+    hits = _selected(release, catalogue, formulary, asked)
     if media != JSON:
         lines = (told.line(hit.treatment, formulary, hit) for hit in hits)
         response = stream(csv_pieces(lines) if media == CSV else ndjson_pieces(lines), tag, media)
@@ -194,7 +196,9 @@ def formulary() -> Response:
 # --- selecting -------------------------------------------------------------------------------------------------------
 
 
-def _selected(catalogue: engine.Catalogue, formulary: Formulary, asked: TreatmentQuery) -> tuple[engine.Hit, ...]:
+def _selected(
+    release: Release, catalogue: engine.Catalogue, formulary: Formulary, asked: TreatmentQuery
+) -> tuple[engine.Hit, ...]:
     wanted: list[Callable[[engine.Treatment], bool]] = []
     if asked.kind is not UNSET:
         wanted.append(lambda one: one.kind == asked.kind)
@@ -205,6 +209,9 @@ def _selected(catalogue: engine.Catalogue, formulary: Formulary, asked: Treatmen
         wanted.append(lambda one: one.group in classes or one.chapter in classes)
     if asked.formulary is not UNSET:
         wanted.append(lambda one: formulary.status(one.code, one.kind) == asked.formulary)
+    if not isinstance(asked.route, UnsetType):
+        route = asked.route
+        wanted.append(lambda one: one.kind == "drug" and release.by_route(one.code, route))
     if not isinstance(asked.rxcui, UnsetType):
         coded = catalogue.find(asked.rxcui)
         wanted.append(lambda one: one is coded)

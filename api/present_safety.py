@@ -15,8 +15,10 @@ from api.answers import Answer
 from api.dates import date_in_words
 from api.phrases import said
 from api.words import Words
-from recommender.offered import Alternative, CurrentDrug, Item, NotChecked, Warned, WithheldItem
+from recommender.given import NOT_KNOWN
+from recommender.offered import Alternative, CurrentDrug, Evidence, Item, NotChecked, Warned, WithheldItem
 
+MOST_ROUTES = 3  # beside a suggestion; the drug's own page has all
 TIERS = ("contraindicated", "serious", "caution")
 ANY = re.compile(r" \((any|any kind)\)$")  # a group's name closes so where it holds others: noise beside a suggestion
 
@@ -199,9 +201,19 @@ def _labelled(item: Item, t: Words) -> str:
 
 
 def _evidence(item: Item, t: Words) -> str:
-    if item.evidence is None:
-        return ""
-    about = item.evidence
+    counted = "" if item.evidence is None else _counted(item.evidence, t)
+    return (counted + _routes(item, t)).strip()
+
+
+def _routes(item: Item, t: Words) -> str:
+    known = [one for one in item.routes if one.route != NOT_KNOWN][:MOST_ROUTES]
+    told = [f"{t(f'route.{one.route}')} {one.patients}" for one in known]
+    if item.routes and not known:
+        told = [t(f"route.{NOT_KNOWN}")]
+    return t("evidence.routes", routes=t("list.comma").join(told)) if told else ""
+
+
+def _counted(about: Evidence, t: Words) -> str:
     had = t("evidence.had", patients=_about(about.patients, t))
     if about.sharing is None or about.shared is None or about.patients.startswith("<"):
         return had + t("stop")

@@ -50,7 +50,8 @@ class Reference:
             found = next((one for one in self._catalogues if one.version == release.version), None)
             if found is None:
                 screen = self.screen
-                found = Catalogue(release.version, release.index, screen.vocabulary, screen.rules, release.support)
+                counted = release.support, release.given
+                found = Catalogue(release.version, release.index, screen.vocabulary, screen.rules, *counted)
                 self._catalogues = (found, *self._catalogues)[:CATALOGUES_HELD]
             return found
 

@@ -46,6 +46,7 @@ def treatment(
         version=version,
         synonyms=one.synonyms,
         ingredients=_named(one.ingredients, rules),
+        routes_statement=EN["routes.some" if one.routes else "routes.none" if one.kind == "drug" else "routes.no_drug"],
         interactions=_interactions_of(one, rules),
         indications=_uses(one, indications),
     )
@@ -141,6 +142,7 @@ def _line(one: engine.Treatment, formulary: Formulary) -> dict[str, Any]:
         "brands": one.brands,
         "on_record": one.on_record,
         "patients": one.patients.plain if one.patients else None,
+        "routes": one.routes,
         "formulary": listed(one, formulary),
     }
 

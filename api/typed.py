@@ -72,12 +72,14 @@ def stream(pieces: Iterable[bytes], tag: str, mimetype: str) -> Response:
 
 def unchanged(tag: str) -> Response | None:
     """304 where the caller has it already: ask before making what it would answer."""
-    return tagged(Response(status=304), tag) if tag and request.if_none_match.contains_weak(tag) else None
+    if not tag or "If-None-Match" not in request.headers:
+        return None
+    return tagged(Response(status=304), tag) if request.if_none_match.contains_weak(tag) else None
 
 
 def tagged(response: Response, tag: str) -> Response:
     if tag:
-        response.set_etag(tag, weak=True)
+        response.headers["ETag"] = f'W/"{tag}"'
     return response
 
 

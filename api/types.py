@@ -10,12 +10,25 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from recommender.given import COUNTED, ByRoute
+from recommender.snapshot import GROUPS
+
 Kind = Literal["drug", "procedure", "care_plan", "care_resource"]
 Severity = Literal["contraindicated", "serious", "caution"]
 FormularyStatus = Literal["formulary", "restricted", "non_formulary"]
 DrugText = Annotated[str, Meta(min_length=1, max_length=200)]
 PatientCount = Annotated[
     str, Meta(description='About how many patients: to the ten, or "<11", none included', examples=["1410", "<11"])
+]
+WISHES = (*GROUPS, *COUNTED)
+RouteWish = Annotated[
+    Literal[WISHES],  # type: ignore[valid-type]
+    Meta(
+        description="Drugs that patients here had by this route, as far as the records tell: by the order, or by the "
+        "form in the drug's name (`oral tablet`). `injected`: any injection; `not_known`: no record here tells a route "
+        "of it. `local`: 95% or more of its orders here are for the skin, the eye, the ear or to rinse with; "
+        "`systemic`: every other drug. A drug is an ingredient: which of its forms is meant is not told"
+    ),
 ]
 
 MOST_DRUGS = 200
@@ -47,6 +60,7 @@ class TreatmentQuery(Request, frozen=True):
     kind: Kind | UnsetType = UNSET
     formulary: Annotated[FormularyStatus, Meta(description="Drugs of this status only")] | UnsetType = UNSET
     on_record: Annotated[bool, Meta(description="Whether the hospital's own data hold it")] | UnsetType = UNSET
+    route: RouteWish | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1, le=LONGEST_PAGE, description="Longest page (of JSON)")] = 50
     cursor: Annotated[str, Meta(max_length=100, description="`next` of the page before")] = ""
     format: (
@@ -112,6 +126,10 @@ class TreatmentLine(Told, frozen=True):
     brands: tuple[str, ...]
     on_record: Annotated[bool, Meta(description="Whether the hospital's own data hold it")]
     patients: PatientCount | None
+    routes: Annotated[
+        tuple[ByRoute, ...],
+        Meta(description="By which patients here had the drug, the most usual first; empty where nobody is known to"),
+    ]
     formulary: FormularyEntry | None
     matched: Annotated[
         Literal["code", "name", "brand", "synonym", "typo"] | None,
@@ -175,6 +193,7 @@ class Treatment(TreatmentLine, frozen=True, kw_only=True):
     version: str
     synonyms: tuple[str, ...]
     ingredients: tuple[Named, ...]
+    routes_statement: Annotated[str, Meta(description="What `routes` tells, or why it is empty")]
     interactions: DrugInteractions
     indications: LabelledUses
 

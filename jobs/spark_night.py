@@ -108,7 +108,7 @@ def spark_night(
         }
         manifest = manifest_of(provenance, today.gist.as_of, today.counted, index, model, found)
         known = today.gist.told.known(today.concepts)
-        return Release(run.name, {**manifest, "coverage": coverage}, index, model, known, support), scored
+        return Release(run.name, {**manifest, "coverage": coverage}, index, model, known, support, today.given), scored
 
     release, scored = stage.timed("fit and score", scoring)
     verdict = compared(release.manifest, served, night.gain, why_alone)

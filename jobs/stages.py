@@ -31,7 +31,7 @@ from recommender.errors import EngineError
 from recommender.sealing import Place, Seal
 
 T = TypeVar("T")
-FORMAT = 2  # of run.json and of the files of the stages
+FORMAT = 3  # of run.json and of the files of the stages
 PROGRESS_SECONDS = 1.0  # between two progress events of a stage
 STATE = "run.json"
 

@@ -37,8 +37,9 @@ EVENT_TYPES = {
     "value": np.float64,
     "reported": np.bool_,
     "local": np.bool_,
+    "routes": np.uint32,
 }
-OPTIONAL = {"value": np.nan, "reported": False, "local": False}
+OPTIONAL = {"value": np.nan, "reported": False, "local": False, "routes": np.uint32(0)}
 
 
 def assemble(people: RawPatients, events: Iterable[RawEvents], log: IngestLog) -> Records:
@@ -289,21 +290,24 @@ class Assembly:
         return self._joined(name, self._without_repeats(pieces))
 
     def _without_repeats(self, pieces: Sequence[_Piece]) -> list[_Piece]:
-        """Repeats are of one patient, so some of the patients are looked at at a time."""
+        """Repeats are of one patient, so some of the patients are looked at at a time. An order by two routes is one
+        event, which has both."""
         flags = [np.zeros(len(piece), dtype=bool) for piece in pieces]
         names = ["described", *(name for name in EVENT_TYPES if any(name in piece.columns for piece in pieces))]
         parts = -(-sum(map(len, pieces)) // self._rows)
         for part in range(parts):
             mine = [np.flatnonzero(piece.columns["patient_ix"] % parts == part) for piece in pieces]
-            compared = pd.DataFrame(
-                {
-                    name: np.concatenate([_column(p, name)[m] for p, m in zip(pieces, mine, strict=True)])
-                    for name in names
-                }
-            )
-            repeats = _repeats(compared)
-            for flag, where in zip(flags, mine, strict=True):
-                flag[where], repeats = repeats[: len(where)], repeats[len(where) :]
+            compared = {
+                name: np.concatenate([_column(p, name)[m] for p, m in zip(pieces, mine, strict=True)]) for name in names
+            }
+            routes = compared.pop("routes", None)
+            repeats = _repeats(pd.DataFrame(compared), routes)
+            at = 0
+            for piece, flag, where in zip(pieces, flags, mine, strict=True):
+                flag[where] = repeats[at : at + len(where)]
+                if routes is not None and "routes" in piece.columns:
+                    piece.columns["routes"][where] = routes[at : at + len(where)]
+                at += len(where)
             self._between()
         reason = "repeats an earlier row (same patient, code, times and value)"
         for piece, repeat in zip(pieces, flags, strict=True):
@@ -435,17 +439,25 @@ def _positions(ids: pd.Series, index: pd.Index) -> np.ndarray:
     return lookup[codes]
 
 
-def _repeats(table: pd.DataFrame) -> np.ndarray:
-    """Which rows (n,) bool equal an earlier one. A hash tells the few that might; only those are compared."""
+def _repeats(table: pd.DataFrame, routes: np.ndarray | None = None) -> np.ndarray:
+    """Which rows (n,) bool equal an earlier one. A hash tells the few that might; only those are compared.
+
+    `routes` (n,) uint32: of rows that are equal, each gets the bits of all.
+    """
     suspects = pd.util.hash_pandas_object(table, index=False).duplicated(keep=False).to_numpy()
-    repeats = suspects.copy()
-    repeats[suspects] = table[suspects].duplicated().to_numpy()
+    repeats, among = suspects.copy(), table[suspects]
+    repeats[suspects] = among.duplicated().to_numpy()
+    if routes is not None and repeats.any():
+        number = among.groupby(list(among), dropna=False, sort=False).ngroup().to_numpy()
+        bits = np.zeros(number.max() + 1, dtype=routes.dtype)
+        np.bitwise_or.at(bits, number, routes[suspects])
+        routes[suspects] = bits[number]
     return repeats
 
 
 def _column(piece: _Piece, name: str) -> np.ndarray:
     """Throughout what stands in OPTIONAL, where a source has no such column."""
-    return piece.columns[name] if name in piece.columns else np.full(len(piece), OPTIONAL[name])
+    return piece.columns[name] if name in piece.columns else np.full(len(piece), OPTIONAL[name], EVENT_TYPES[name])
 
 
 def _seconds(times: pd.Series) -> np.ndarray:  # int64 seconds since 1970; missing is MISSING

@@ -17,6 +17,7 @@ from typing import Literal
 from rapidfuzz import fuzz, process
 
 from recommender.errors import EngineError
+from recommender.given import ByRoute, Given
 from recommender.matrix import ColumnIndex
 from recommender.safety import Rules
 from recommender.support import Count, Support
@@ -40,7 +41,7 @@ class Treatment:
 
     ingredients: codes, () where the vocabulary does not know the drug. suggestable: whether lists may hold it; beside a
     hidden count that would narrow it (some patients are needed to learn from), so it is not told of outside.
-    patients: about how many had it, None where the version does not tell.
+    patients: about how many had it, None where the version does not tell; routes: by which they did.
     """
 
     code: str
@@ -54,6 +55,7 @@ class Treatment:
     column_ix: int
     suggestable: bool
     patients: Count | None
+    routes: tuple[ByRoute, ...] = ()
 
     @property
     def on_record(self) -> bool:
@@ -88,10 +90,11 @@ class Catalogue:
         vocabulary: DrugVocabulary,
         rules: Rules,
         support: Support | None = None,
+        given: Given | None = None,
     ) -> None:
         """`rules` of the same vocabulary: they tell of what a drug is made."""
         self.version, self.support, self._vocabulary = version, support, vocabulary
-        found = [*_of_version(index, vocabulary, rules, support)]
+        found = [*_of_version(index, vocabulary, rules, support, given)]
         known = {one.code for one in found if one.kind == "drug"}
         found += [_of_vocabulary(drug, vocabulary) for drug in vocabulary.drugs.values() if drug.code not in known]
         self.treatments = tuple(sorted(found, key=lambda one: (key(one.name), one.name, one.code, one.kind)))
@@ -222,7 +225,7 @@ def _decoded(cursor: str) -> bytes:
 
 
 def _of_version(
-    index: ColumnIndex, vocabulary: DrugVocabulary, rules: Rules, support: Support | None
+    index: ColumnIndex, vocabulary: DrugVocabulary, rules: Rules, support: Support | None, given: Given | None
 ) -> Iterable[Treatment]:
     targets = set(index.targets.tolist())
     counted = set(support.columns.tolist()) if support else set()
@@ -244,6 +247,7 @@ def _of_version(
             column_ix=ix,
             suggestable=ix in targets,
             patients=support.of_column(ix) if support and ix in counted else None,
+            routes=given.of(column.code) if given and column.kind == "drug" else (),
         )
 
 

@@ -1,29 +1,32 @@
-"""A release and one patient's entry in, the exact reasons for one suggestion out: parts that add up to the score."""
+"""A release and one patient's entry in, the exact reasons for its suggestions out: parts that add up to the scores."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 
-from recommender.matrix import Column
+from recommender.models.base import Contributions
 from recommender.snapshot import Entry, Release
 
 
-class Reason(NamedTuple):
-    """One thing known of the patient, the block of the chart it stands in, and what it adds to the score."""
+def explain(release: Release, entry: Entry, columns: Sequence[int]) -> list[Contributions]:
+    """Every part of the score of each of some suggested columns, largest first by size, of equals the first by kind and
+    code; they add up to the score to 1e-5."""
+    index, model = release.index, release.model
+    known, weights = entry.row_columns, entry.row_weights
+    targets = index.target_of_column[np.asarray(columns, dtype=np.intp)]
+    summed = model.summed(np.array([0, len(known)], dtype=np.int32), known, weights)
+    if summed is None:
+        each = [model.contributions(known, weights, target) for target in targets.tolist()]
+        return [Contributions(*(part[0] for part in _sorted(index.rank[c], c, v[None]))) for c, v in each]
+    data, of_columns = summed
+    parts = of_columns[known[:, None], targets].T * data.astype(np.float64)  # (n, k)
+    found = zip(*_sorted(index.rank[known], known, parts), np.count_nonzero(parts, axis=1).tolist(), strict=True)
+    return [Contributions(columns[:count], values[:count]) for columns, values, count in found]
 
-    column_ix: int
-    column: Column
-    block: str
-    contribution: float
 
-
-def explain(release: Release, entry: Entry, column_ix: int) -> tuple[Reason, ...]:
-    """Every part of the score of the suggested column, largest first by size; they add up to the score to 1e-5."""
-    index = release.index
-    target = int(index.target_of_column[column_ix])
-    columns, values = release.model.contributions(entry.row_columns, entry.row_weights, target)
-    order = np.lexsort(([index.rank[ix] for ix in columns.tolist()], -np.abs(values)))
-    ixs = columns[order].tolist()
-    return tuple(map(Reason, ixs, [index.columns[ix] for ix in ixs], map(index.block_of, ixs), values[order].tolist()))
+def _sorted(rank: np.ndarray, columns: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """parts (n, k) by size in each row, and the columns (n, k) that they are of; what adds nothing comes last."""
+    order = np.lexsort((np.broadcast_to(rank, parts.shape), -np.abs(parts)))
+    return columns[order], np.take_along_axis(parts, order, axis=1)

@@ -9,18 +9,19 @@ screened by `Desk.offer`, and a list of which everything is withheld stays empty
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
-from recommender.explain import Reason, explain
-from recommender.offer import Desk
+from recommender.explain import explain
+from recommender.models.base import Contributions
+from recommender.offer import Candidate, Desk
 from recommender.ranking import Ranker, places
 from recommender.safety.charts import Known
-from recommender.snapshot import Entry
+from recommender.snapshot import Entry, Release
 from recommender.support import Support
 
 Source = Literal["published list", "live", "leading condition", "popularity"]
@@ -43,12 +44,12 @@ class Basis:
     def counted(self) -> bool:
         return self.column is not None
 
-    def reasons(self, desk: Desk, entry: Entry, column_ix: int, score: float) -> tuple[Reason, ...]:
-        """Parts that add up to a candidate's score, largest first by size."""
-        release = desk.release
+    def reasons(self, release: Release, entry: Entry, candidates: Sequence[Candidate]) -> list[Contributions]:
+        """Parts that add up to each candidate's score, largest first by size."""
         if self.column is None:
-            return explain(release, entry, column_ix)
-        return (Reason(self.column, release.index.columns[self.column], release.index.block_of(self.column), score),)
+            return explain(release, entry, [one.column_ix for one in candidates])
+        column = np.array([self.column])
+        return [Contributions(column, np.array([one.score])) for one in candidates]
 
 
 PUBLISHED = Basis("published list")

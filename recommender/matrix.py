@@ -59,11 +59,13 @@ class ColumnIndex:
         raise KeyError(name)
 
     def block_of(self, column_ix: int) -> str:
-        return self._block_names[column_ix]
+        return self.told[column_ix][3]
 
     @cached_property
-    def _block_names(self) -> tuple[str, ...]:
-        return tuple(block.name for block in self.blocks for _ in range(block.start, block.stop))
+    def told(self) -> tuple[tuple[str, str, str, str], ...]:
+        """Code, name, kind and block of each column."""
+        blocks = (block.name for block in self.blocks for _ in range(block.start, block.stop))
+        return tuple((c.code, c.name, c.kind, block) for c, block in zip(self.columns, blocks, strict=True))
 
     @cached_property
     def target_of_column(self) -> np.ndarray:  # (n_columns,) int32, not to be written to
@@ -83,12 +85,12 @@ class ColumnIndex:
         return {(column.kind, column.code): ix for ix, column in enumerate(self.columns)}
 
     @cached_property
-    def rank(self) -> tuple[int, ...]:
+    def rank(self) -> np.ndarray:  # (n_columns,) int64
         """Where each column stands in the order of kind and code."""
         order = sorted(range(len(self)), key=lambda ix: (self.columns[ix].kind, self.columns[ix].code))
         found = np.empty(len(self), dtype=np.int64)
         found[order] = np.arange(len(self))
-        return tuple(found.tolist())
+        return found
 
     @cached_property
     def kind_of_column(self) -> np.ndarray:  # (n_columns,) int64

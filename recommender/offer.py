@@ -214,7 +214,7 @@ class Desk:
         index, column = self.release.index, self.release.index.columns[column_ix]
         if column.kind != "drug":
             return ()
-        diseases = self.indications.labelled_for(column.code, reading.codes("condition"))
+        diseases = self.labelled_for(column_ix, self.labels(reading)) or ()
         near = self._of_class.get(column.group, set()).union(*(self._labelled[name] for name in diseases))
         places = [place for place in near if index.targets[place] != column_ix and np.isfinite(scores[place])]
         if not places:
@@ -236,12 +236,16 @@ class Desk:
         shared = tuple(name for name in diseases if place in self._labelled[name])
         return Alternative(ix, score, group, shared, reading.verdict(column))
 
-    def labelled_for(self, column_ix: int, reading: Reading) -> tuple[str, ...] | None:
-        """Names of the patient's conditions that a drug is labelled for; None when no labelled use is on file."""
+    def labels(self, reading: Reading) -> frozenset[str]:
+        """What a drug may be labelled for that a patient has."""
+        return self.indications.terms_of(reading.codes("condition"))
+
+    def labelled_for(self, column_ix: int, labels: Collection[str]) -> tuple[str, ...] | None:
+        """Names of the patient's conditions (their `labels`) that a drug is labelled for; None when no labelled use is
+        on file."""
         column = self.release.index.columns[column_ix]
-        if column.kind != "drug" or not self.indications.of(column.code):
-            return None
-        return self.indications.labelled_for(column.code, reading.codes("condition"))
+        terms = self.indications.of(column.code) if column.kind == "drug" else ()
+        return self.indications.shared(terms, labels) if terms else None
 
     def _beside(self, column_ix: int, on_list: np.ndarray) -> int | None:
         """The item of the list that a candidate is contraindicated with."""

@@ -15,9 +15,10 @@ from msgspec import Struct
 
 from recommender import offer
 from recommender.errors import StoreCorrupt
-from recommender.explain import Reason
 from recommender.fallback import PUBLISHED, Basis
-from recommender.formulary import Status
+from recommender.formulary import Formulary, Status
+from recommender.given import ByRoute
+from recommender.models.base import Contributions
 from recommender.offer import Candidate, Desk, Withheld
 from recommender.records import THERAPIES
 from recommender.safety.charts import OLDEST
@@ -88,6 +89,8 @@ class Item(Struct, frozen=True):
     the chart that the drug has a label for; null where no labelled use of it is on file. `outcome`: "kept", or
     "not_checked" where nobody knows which drug it is, or it is none. `score_rank`: its rank by score alone, before what
     is withheld was taken out and what carries a warning was moved down.
+
+    `routes`: by which ways patients here had the drug, the most usual first; empty for what is no drug.
     """
 
     rank: int
@@ -96,6 +99,7 @@ class Item(Struct, frozen=True):
     kind: str
     group: str
     formulary: Status
+    routes: tuple[ByRoute, ...]
     score: float
     score_rank: int
     probability: float | None
@@ -173,10 +177,12 @@ def offered(
     """
     found = desk.offer(entry if narrowed is None else narrowed, reading, n, kinds)
     likely = {} if basis.counted else likely_of(desk.release, entry)
+    reasons = basis.reasons(desk.release, entry, found.items)
+    labels, formulary = desk.labels(reading), desk.formulary()
     return Offered(
         tuple(
-            _item(desk, entry, reading, rank, one, likely.get(one.column_ix), basis)
-            for rank, one in enumerate(found.items, start=1)
+            _item(desk, labels, formulary, rank, one, likely.get(one.column_ix), parts)
+            for rank, (one, parts) in enumerate(zip(found.items, reasons, strict=True), start=1)
         ),
         tuple(_withheld(desk, one) for one in found.withheld),
         tuple(_current(one) for one in found.therapy),
@@ -229,12 +235,18 @@ def plain_name(name: str) -> str:
 
 
 def _item(
-    desk: Desk, entry: Entry, reading: Reading, rank: int, one: Candidate, probability: float | None, basis: Basis
+    desk: Desk,
+    labels: frozenset[str],
+    formulary: Formulary,
+    rank: int,
+    one: Candidate,
+    probability: float | None,
+    reasons: Contributions,
 ) -> Item:
     release, column = desk.release, desk.release.index.columns[one.column_ix]
-    reasons = basis.reasons(desk, entry, one.column_ix, one.score)
+    told, columns, values = release.index.told, reasons.columns.tolist(), reasons.values.tolist()
     # an entry read with another model's release would pass every checksum and still explain the wrong drug
-    if not abs(math.fsum(r.contribution for r in reasons) - one.score) <= TOLERANCE * max(1.0, abs(one.score)):
+    if not abs(math.fsum(values) - one.score) <= TOLERANCE * max(1.0, abs(one.score)):
         raise StoreCorrupt("a published score is not the sum of its reasons: publish again with `rxrec nightly`")
     return Item(
         rank=rank,
@@ -242,31 +254,34 @@ def _item(
         name=column.name,
         kind=column.kind,
         group=column.group,
-        formulary=desk.formulary().status(column.code, column.kind),
+        formulary=formulary.status(column.code, column.kind),
+        routes=release.routes(column.code) if column.kind == "drug" else (),
         score=one.score,
         score_rank=one.place,
         probability=probability,
-        labelled_for=desk.labelled_for(one.column_ix, reading),
+        labelled_for=desk.labelled_for(one.column_ix, labels),
         outcome=one.verdict.outcome,
         warnings=warnings_of(one.verdict.alerts),
         not_checked=gaps_of(one.verdict.gaps),
         evidence=_evidence(release, one.column_ix, reasons),
         reasons=tuple(
-            ReasonPart(known.code, known.name, known.kind, block, contribution)
-            for _, known, block, contribution in reasons
+            [
+                ReasonPart(code, name, kind, block, value)
+                for (code, name, kind, block), value in zip(map(told.__getitem__, columns), values, strict=True)
+            ]
         ),
     )
 
 
-def _evidence(release: Release, column_ix: int, reasons: Sequence[Reason]) -> Evidence | None:
+def _evidence(release: Release, column_ix: int, reasons: Contributions) -> Evidence | None:
     if release.support is None:
         return None
     target = int(release.index.target_of_column[column_ix])
     patients = release.support.had(target).text
-    strongest = next((r for r in reasons if r.block in COUNTED and r.contribution > 0), None)
-    if strongest is None:
-        return Evidence(patients, None, None)
-    return Evidence(patients, release.support.together(strongest.column_ix, target).text, strongest.column.name)
+    for ix, value in zip(*(part.tolist() for part in reasons), strict=True):
+        if value > 0 and release.index.block_of(ix) in COUNTED:
+            return Evidence(patients, release.support.together(ix, target).text, release.index.columns[ix].name)
+    return Evidence(patients, None, None)
 
 
 def _withheld(desk: Desk, one: Withheld) -> WithheldItem:

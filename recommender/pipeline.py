@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recommender import given
 from recommender.balance import balanced
 from recommender.blocks import Blocks
 from recommender.examples import Rows, matrix_of_visits, visited
@@ -55,6 +56,7 @@ def make_snapshot(
     blocks.between()
     index = fitted.reads(some(matrix, 0, 0)).index
     lists, rows, support = Lists(blocks), Rows(blocks), Totals()
+    by_route = given.no_counts(records.concepts)
     read = ChartsRead(records, screen, blocks)
     found: dict[str, Any] = {}
     for first, part in blocks.of(records):
@@ -65,11 +67,13 @@ def make_snapshot(
         lists.append(top)
         rows.append(mine.rows)
         support.add(mine)
+        by_route += given.counts_in(part)
         found = both_found(found, told)
     charts = read.whole()
     manifest = manifest_of(provenance, records.as_of, counts(records), index, fitted, found)
     told_of = stepped(index, matrix.n_patients, support.totals, support.together)
-    release = Release(version, manifest, index, fitted, charts.known, told_of)
+    routes = given.told_of(by_route, records.concepts, matrix.n_patients)
+    release = Release(version, manifest, index, fitted, charts.known, told_of, routes)
     return Snapshot(release, matrix.patient_ids, lists.whole(), rows.whole(), charts)
 
 

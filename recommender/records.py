@@ -48,7 +48,8 @@ SCHEMA: dict[str, dict[str, str]] = {
     # start: when it was ordered, became known to the hospital, or was measured; stop missing: still going on
     # reported: told of as taken (at home, say), not ordered or given here, so its start is when that was told
     # local: given where it acts (eye, ear, skin), so that next to nothing of it gets into the body
-    "treatments": {**EVENT, "reported": "bool", "local": "bool"},
+    # routes: by which ways a drug was ordered so, a bit of each (`vocabulary.routes`); 0 where that is not told
+    "treatments": {**EVENT, "reported": "bool", "local": "bool", "routes": "uint32"},
     "conditions": EVENT,
     "allergies": EVENT,
     "observations": {**EVENT, "value": "float64"},
@@ -74,8 +75,8 @@ class RawPatients:
 class RawEvents:
     """Events of one kind as a loader read them, times parsed, codes final (system:code).
 
-    `frame`: row (int), patient_id, code, name, start, stop and, where known, group, unit, value, reported, local.
-    Strings may be categorical.
+    `frame`: row (int), patient_id, code, name, start, stop and, where known, group, unit, value, reported, local,
+    routes. Strings may be categorical.
     """
 
     file: str

@@ -37,6 +37,7 @@ from scipy import sparse
 from recommender import packing
 from recommender.calibration import Calibration
 from recommender.errors import EngineError, StoreCorrupt
+from recommender.given import NOT_KNOWN, ByRoute, Given
 from recommender.matrix import ColumnIndex
 from recommender.models import MODELS
 from recommender.models.base import Model
@@ -46,8 +47,12 @@ from recommender.safety.charts import SEXES, Chart, Charts, Known
 from recommender.support import Support
 
 FORMAT = 4
+LOCAL = "local"
+GROUPS = (LOCAL, "systemic")  # what acts where it is put (`Known.local`), and every other drug
 _HEADER = struct.Struct("<2sBBHHHHHfB")
 _CRC = struct.Struct("<I")
+_IDS: dict[int, np.dtype[Any]] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}  # by their width
+_I2, _F2, _F4 = np.dtype("<i2"), np.dtype("<f2"), np.dtype("<f4")
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,8 @@ class Entry:
 class Release:
     """The shared part of one published version: `manifest` is JSON-able and says what it was made from, and when.
 
-    `known`: what the concepts of the charts are. `support`: how many patients had what; None where not counted.
+    `known`: what the concepts of the charts are. `support`: how many patients had what; `given`: by which routes; None
+    where not counted.
     """
 
     version: str
@@ -78,6 +84,7 @@ class Release:
     model: Model
     known: Known
     support: Support | None = None
+    given: Given | None = None
 
     @cached_property
     def chances(self) -> Calibration | None:
@@ -94,6 +101,16 @@ class Release:
     @property
     def chances_depth(self) -> int:
         return int(self.manifest["chances"]["depth"]) if self.manifest.get("chances") else 0
+
+    def routes(self, code: str) -> tuple[ByRoute, ...]:
+        """By which routes patients had a drug; () of what nobody had or is no drug, and where that was not counted."""
+        return self.given.of(code) if self.given else ()
+
+    def by_route(self, code: str, wish: str) -> bool:
+        """Whether a drug is one that is given so here: by one of `given.COUNTED`, or of one of the two GROUPS."""
+        if wish in GROUPS:
+            return (code in self.known.local) == (wish == LOCAL)
+        return self.given.by(code, wish) if self.given else wish == NOT_KNOWN
 
     @property
     def base(self) -> str:
@@ -195,21 +212,26 @@ def unpack_entry(value: bytes, version: str, name: bytes, n_columns: int, n_conc
     expected = _HEADER.size + n * (width + 4) + k * (width + 2) + f * (width + 2) + v * 4 + s + _CRC.size
     if len(value) != expected or crc != zlib.crc32(value[: -_CRC.size], zlib.crc32(name, seed(version))):
         raise StoreCorrupt("a published entry was altered or belongs elsewhere: publish again with `rxrec nightly`")
-    id_type, at = f"<u{width}", _HEADER.size
+    at = _HEADER.size
 
-    def read(dtype: str, count: int) -> np.ndarray:
+    def read(dtype: np.dtype[Any], count: int) -> np.ndarray:
         nonlocal at
         array = np.frombuffer(value, dtype, count, at)
         at += array.nbytes
         return array
 
-    columns, scores = read(id_type, n).astype(np.int32), read("<f4", n)
-    row_columns, row_weights = read(id_type, k).astype(np.int32), read("<f2", k).astype(np.float32)
-    concept, days = read(id_type, f).astype(np.int32), read("<i2", f).astype(np.int32)
-    measured = np.full(f, np.nan, dtype=np.float32)
-    measured[f - v :] = read("<f4", v)
-    if (columns >= n_columns).any() or (row_columns >= n_columns).any() or (concept >= n_concepts).any():
-        raise StoreCorrupt("a published entry names a column that its version does not have")
+    def ids(count: int, most: int) -> np.ndarray:
+        found = read(_IDS[width], count)
+        if count and found.max() >= most:
+            raise StoreCorrupt("a published entry names a column that its version does not have")
+        return found.astype(np.int32)
+
+    columns, scores = ids(n, n_columns), read(_F4, n)
+    row_columns, row_weights = ids(k, n_columns), read(_F2, k).astype(np.float32)
+    concept, days = ids(f, n_concepts), read(_I2, f).astype(np.int32)
+    measured = np.empty(f, dtype=np.float32)
+    measured[: f - v] = np.nan
+    measured[f - v :] = read(_F4, v)
     return Entry(columns, scores, row_columns, row_weights, Chart(concept, days, measured, age, SEXES[sex]))
 
 
@@ -227,6 +249,8 @@ def seed(version: str) -> int:
 def pack_release(release: Release) -> dict[str, bytes]:
     """The release as named assets. "manifest" holds the SHA-256 of every other asset and so is their seal."""
     assets = {"columns": orjson.dumps(release.index.as_dict()), "chart": orjson.dumps(release.known.as_dict())}
+    if release.given is not None:
+        assets["given"] = orjson.dumps(release.given.as_dict())
     arrays = {f"model/{name}": array for name, array in release.model.state().items()}
     if release.support is not None:
         arrays |= {f"support/{name}": array for name, array in release.support.to_state().items()}
@@ -264,6 +288,7 @@ def unpack_release(version: str, assets: Mapping[str, bytes]) -> Release:
         support = Support.from_state(counted) if (counted := state("support/")) else None
         index, known = orjson.loads(assets["columns"]), orjson.loads(assets["chart"])
         columns = ColumnIndex.from_dict(index)
-        return Release(version, sealed["manifest"], columns, model, Known.from_dict(known), support)
+        given = Given.from_dict(orjson.loads(assets["given"])) if "given" in sealed["sha256"] else None
+        return Release(version, sealed["manifest"], columns, model, Known.from_dict(known), support, given)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StoreCorrupt(f"version {version} is not whole or not ours: publish again with `rxrec nightly`") from error

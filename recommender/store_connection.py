@@ -7,6 +7,8 @@ of what is kept under which key.
 from __future__ import annotations
 
 import contextlib
+import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +34,7 @@ class Connection:
     """
 
     def __init__(self, url: str, prefix: str) -> None:
+        self._idle: deque[Any] = deque()  # connections of `asked`, which it keeps
         self.url = url
         self.prefix = tagged(url, prefix)
         parts = urlsplit(url)
@@ -77,29 +80,47 @@ class Connection:
         return StoreUnavailable(f"the Redis server {self.address} refused a command ({code}): look into its log")
 
     def asked(self, *commands: Command) -> list[Any]:
-        """The answers to commands that change nothing, sent together; as RESP2 has them, a hash as a list. Raises what
+        """The answers to commands that may be done twice, sent together; as RESP2 has them, a hash as a list. Raises what
         redis-py raises. A server that hung up on the idle connection is asked once more, as by the client."""
         # beside the one journey, redis-py's own pipeline spends several times as long on what none of this needs
         if not commands:
             return []
-        sent, pool = b"".join(map(wire, commands)), self.client.connection_pool
-        for again in (True, False):
-            connection = pool.get_connection()
-            try:
-                connection.send_packed_command([sent])
-                answers = [_answer(connection) for _ in commands]
-            except BaseException as error:
-                connection.disconnect()  # answers may be on their way: nobody else must read them
-                if again and isinstance(error, redis.ConnectionError):
-                    continue
-                raise
-            finally:
+        sent = b"".join(map(wire, commands))
+        connection = self._taken()
+        try:
+            answers = self._answers(connection, sent, len(commands))
+        except redis.ConnectionError:
+            answers = self._answers(connection, sent, len(commands))  # which connects anew
+        finally:
+            self._idle.append(connection)
+        for answer in answers:
+            if isinstance(answer, redis.RedisError):
+                raise answer
+        return answers
+
+    @staticmethod
+    def _answers(connection: Any, sent: bytes, count: int) -> list[Any]:
+        """Of so many commands; a refusal too, so that those behind it are read."""
+        try:
+            connection.send_packed_command([sent])
+            return [_answer(connection) for _ in range(count)]
+        except BaseException:
+            connection.disconnect()  # answers may be on their way: nobody else must read them
+            raise
+
+    def _taken(self) -> Any:
+        """A connection that nobody else uses. The pool's own way to lend one and take it back costs as much as the
+        journey; each of ours stays lent, until it leads elsewhere (a fork, another primary)."""
+        pool = self.client.connection_pool
+        try:
+            while True:
+                connection = self._idle.pop()
+                if connection.pid == os.getpid() and pool.owns_connection(connection):
+                    return connection
+                connection.disconnect()
                 pool.release(connection)
-            for answer in answers:
-                if isinstance(answer, redis.RedisError):
-                    raise answer
-            return answers
-        raise AssertionError("the second try returns or raises")
+        except IndexError:
+            return pool.get_connection()
 
     def fenced(self, key: str, token: bytes, seconds: int, commands: Sequence[Command]) -> bool:
         """The commands in one transaction, done only while `key` holds `token`, which is prolonged; whether they were.
@@ -134,7 +155,7 @@ class Connection:
 
 
 def _answer(connection: Any) -> Any:
-    """The next one; a refusal too, so that those behind it are read."""
+    """The next one, or its refusal."""
     try:
         return connection.read_response()
     except redis.ResponseError as error:

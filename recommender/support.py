@@ -123,8 +123,16 @@ class Support:
         return {column_ix: place for place, column_ix in enumerate(self.columns.tolist())}
 
     def _count(self, tens: int) -> Count:
-        about = STEP * int(tens)
-        return Count(f"{about:,}" if about else f"<{least_told(self.n_patients)}", about)
+        found = self._counts.get(tens)
+        if found is None:
+            about = STEP * int(tens)
+            found = self._counts[tens] = Count(f"{about:,}" if about else f"<{least_told(self.n_patients)}", about)
+        return found
+
+    @cached_property
+    def _counts(self) -> dict[int, Count]:
+        """Those that were told, by their tens."""
+        return {}
 
 
 def count_support(matrix: PatientMatrix) -> Support:

@@ -21,6 +21,7 @@ from recommender.loaders.measurements import converted
 from recommender.loaders.naming import named_drug
 from recommender.records import SCHEMA, TABLE_OF_KIND, TIME, Records, Table
 from recommender.vocabulary import DrugMatch, DrugVocabulary
+from recommender.vocabulary.routes import route_bit
 
 PERSON = "person"  # stands for an id that nobody needs
 DAY = 86_400
@@ -58,6 +59,7 @@ class _Event:
     stop: int
     value: float = math.nan
     local: bool = False
+    routes: int = 0
 
 
 def records_of(
@@ -75,8 +77,7 @@ def records_of(
     moment, born = _seconds(as_of), MISSING if birth_date is None else _seconds(birth_date)
     usable = list(_usable(entries, moment, born, vocabulary, log))
     concepts, place, unit_of = _concepts(usable)
-    kept: dict[str, list[_Event]] = {table: [] for table in get_args(Table)}
-    seen = set()
+    kept: dict[tuple[Any, ...], _Event] = {}
     for event in _by_kind(usable):
         where = f"chart {event.kind}"
         if event.described[3] != unit_of[event.kind, event.described[0]]:
@@ -84,11 +85,13 @@ def records_of(
             continue
         value = None if math.isnan(event.value) else event.value
         same = (event.kind, event.described[0], event.start, event.stop, value, event.local)
-        if same in seen:
+        if same in kept:
             log.add(where, "row", "repeats an earlier row (same patient, code, times and value)", [event.row])
-            continue
-        seen.add(same)
-        kept[TABLE_OF_KIND[event.kind]].append(event)
+            event = replace(kept[same], routes=kept[same].routes | event.routes)
+        kept[same] = event
+    of_table: dict[str, list[_Event]] = {table: [] for table in get_args(Table)}
+    for event in kept.values():
+        of_table[TABLE_OF_KIND[event.kind]].append(event)
     for kind, count in Counter(entry.kind for entry in entries).items():
         log.count_read(f"chart {kind}", count)
         log.count_kept(f"chart {kind}", count - log.rejected(f"chart {kind}"))
@@ -99,7 +102,7 @@ def records_of(
         patients=pd.DataFrame({n: person[n] for n in SCHEMA["patients"]}).astype(SCHEMA["patients"]),
         concepts=pd.DataFrame(words),
         log=log,
-        **{table: _table(table, events, place) for table, events in kept.items()},
+        **{table: _table(table, events, place) for table, events in of_table.items()},
     )
 
 
@@ -129,7 +132,8 @@ def _usable(
             if match.status == "not_therapy":
                 refused("name", f"not therapy: {match.method.removeprefix('rule:')}")
                 continue
-            event = replace(event, described=(match.code, match.name, match.drug_class, ""), local=local)
+            described = (match.code, match.name, match.drug_class, "")
+            event = replace(event, described=described, local=local, routes=route_bit(match.route_class))
         elif entry.kind == "observation":
             value, unit, why = converted(described[0], entry.unit, math.nan if entry.value is None else entry.value)
             if why:
@@ -185,6 +189,7 @@ def _table(name: str, events: Sequence[_Event], place: dict[tuple[str, str], int
         "stop": _times([event.stop for event in events]),
         "reported": np.zeros(n, dtype=bool),
         "local": np.array([event.local for event in events], dtype=bool),
+        "routes": np.array([event.routes for event in events], dtype=np.uint32),
         "value": np.array([event.value for event in events], dtype=np.float64),
     }
     return pd.DataFrame({column: columns[column] for column in SCHEMA[name]})

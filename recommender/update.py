@@ -55,6 +55,8 @@ def why_not(store: Store, served: Release, records: Records, screen: Screen, mad
             return f"the served version was made with another {name} ({_told(then)}; now {_told(now)})"
     if served.manifest["safety"]["rules"]["version"] != screen.rules.version:
         return "the rules have changed since the served version was made"
+    if served.given is None:
+        return "the served version does not tell by which routes drugs are given, as a program of before made it"
     base, days = _base_as_of(served), _days(_base_as_of(served), records)
     if not 0 <= days <= MOST_DAYS:
         return (
@@ -122,7 +124,7 @@ def make_update(
             "safety": found,
         },
     }
-    release = Release(version, manifest, served.index, served.model, charts.known, served.support)
+    release = Release(version, manifest, served.index, served.model, charts.known, served.support, served.given)
     return Update(Snapshot(release, theirs.patient_ids, top, theirs.rows, of_theirs), onto)
 
 

@@ -18,7 +18,7 @@ ROAD = [
     {"topn_search"},
     {"topn_kernel"},
     {"ranking", "support", "formulary"},
-    {"safety"},
+    {"safety", "given"},
     {"snapshot", "evaluation", "part_lists", "data_quality", "balance", "feedback", "interaction_check", "catalogue"},
     {"explain", "embedded_redis", "pipeline", "run_files", "store_connection", "selection", "gate", "offer"},
     {"access", "store_index"},

@@ -17,7 +17,11 @@ ROOT = Path(__file__).parent.parent
 MANIFESTS = list(yaml.safe_load_all((ROOT / "docs/deploy/kubernetes/rxrec.yaml").read_text()))
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-UNITS = [ROOT / "docs/deploy/systemd/rxrec.service", ROOT / "docs/deploy/rxrec-nightly.service"]
+UNITS = [
+    ROOT / "docs/deploy" / name
+    for name in ("systemd/rxrec.service", "systemd/rxrec-watch.service", "rxrec-nightly.service")
+]
+NO_DOOR = ("rxrec-nightly", "rxrec-watch")  # nobody asks them anything
 
 
 def pods():
@@ -40,7 +44,7 @@ def test_pods_run_with_nothing_that_they_do_not_need(name, pod, labels):
         }  # fmt: skip
         assert set(container["resources"]) == {"requests", "limits"}
         assert not container["image"].endswith(":latest") and ":" in container["image"]
-        assert name == "rxrec-nightly" or {"livenessProbe", "readinessProbe"} <= set(container)
+        assert name in NO_DOOR or {"livenessProbe", "readinessProbe"} <= set(container)
         assert all("value" not in one for one in container["env"] if "PASSWORD" in one["name"])
 
 
@@ -122,10 +126,10 @@ def test_units_are_sound_and_locked(unit, tmp_path):
     assert unit.stem not in checked.stderr, checked.stderr
 
 
-def test_the_night_and_the_server_are_locked_alike_and_of_one_installation():
+def test_all_units_are_locked_alike_and_of_one_installation():
     locks = r"^(?:Protect|Restrict[A-Z]|Private|NoNew|Lock|Capability|Ambient|System).*$"
-    server, night = (set(re.findall(locks, unit.read_text(), re.M)) for unit in UNITS)
-    assert len(server) > 15 and server == night
+    server, *others = (set(re.findall(locks, unit.read_text(), re.M)) for unit in UNITS)
+    assert len(server) > 15 and all(other == server for other in others)
     for line in ("User=rxrec", "StateDirectory=rxrec", "EnvironmentFile=/etc/rxrec/environment", "/var/lib/rxrec"):
         assert all(line in unit.read_text() for unit in UNITS)
 

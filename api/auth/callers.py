@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import g, has_request_context
-
 from recommender.access import Key
 from recommender.access.keys import panel_hash
 
@@ -36,10 +34,3 @@ NOBODY = Caller("", "nobody", "", "none")
 
 def of_key(key: Key, how: str) -> Caller:
     return Caller(f"key:{key.id}", key.name, key.role, how, key)
-
-
-def caller() -> Caller:
-    """Of this request; NOBODY where none was needed, and outside of requests."""
-    found = g.get("caller", NOBODY) if has_request_context() else NOBODY
-    assert isinstance(found, Caller)  # noqa: S101  (for the type checker: the guard put it there)
-    return found

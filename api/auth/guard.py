@@ -10,16 +10,17 @@ import ipaddress
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, g, redirect, request, url_for
+from flask import Flask, Response, current_app, redirect, request, url_for
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from api import frame
 from api.auth import bearer
-from api.auth.callers import DEMO, NOBODY, Caller, caller
+from api.auth.callers import DEMO, Caller
 from api.auth.limits import Limits
 from api.auth.rules import RULES, Rule
 from api.auth.trust import Trust, TrustFile
 from api.errors import NotAllowed, NotSignedIn
+from api.exchange import Exchange, caller, exchange
 from api.serving import serving
 from recommender.access import KeyFile, Shared, SiteSecret
 from recommender.access.keys import FILE as KEYS
@@ -100,34 +101,35 @@ def access() -> Access:
 
 def check() -> Any:
     """None where the request may go on. Raises NotSignedIn, NotAllowed, TooMany; a page leads to the sign-in."""
-    g.caller = NOBODY
-    here, rule = access(), RULES.get(request.endpoint or "")
-    if request.url_rule is None:
+    here, asked = access(), exchange()
+    rule = RULES.get(asked.endpoint or "")
+    if asked.url_rule is None:
         return None  # no route: there is nothing behind it
     if not here.on:
         _require_local()
-        g.caller = DEMO
+        asked.caller = DEMO
         return None
-    if request.method == "OPTIONS" and getattr(request.url_rule, "provide_automatic_options", False):
+    if asked.method == "OPTIONS" and getattr(asked.url_rule, "provide_automatic_options", False):
         return None  # Flask answers with the methods, and runs no route
     if rule is not None and rule.anyone:
         return None
-    found = _known(here)
+    found = _known(here, asked)
     if found is None:
-        here.limits.count(f"wrong:{request.remote_addr}", FAILURES)
+        here.limits.count(f"wrong:{asked.remote_addr}", FAILURES)
         return _to_sign_in()
     here.limits.count(found.id, here.settings.rate_limit)
-    g.caller = found
+    asked.caller = found
     _require(found, rule)
     return None
 
 
-def _known(here: Access) -> Caller | None:
+def _known(here: Access, asked: Exchange) -> Caller | None:
     """Who the request proves to come from. What is presented counts alone: a wrong key is not mended by a cookie."""
-    if "Authorization" in request.headers:
-        return bearer.of_header(here, request.headers["Authorization"])
+    presented = asked.headers.get("Authorization")
+    if presented is not None:
+        return bearer.of_header(here, presented)
     found = bearer.of_session(here)
-    if found is not None and request.method not in SAFE and not _own_request():
+    if found is not None and asked.method not in SAFE and not _own_request():
         return None
     return found
 

@@ -52,10 +52,8 @@ class Shared:
         now = time.time()
         window = int(now // seconds)
         key = self._key(f"rate:{window}", who)
-        with self._connection.explained(), self._client.pipeline(transaction=False) as pipe:
-            pipe.incrby(key, more)
-            pipe.expire(key, 2 * seconds)
-            count, _ = pipe.execute()
+        with self._connection.explained():
+            count, _ = self._connection.asked(("INCRBY", key, str(more)), ("EXPIRE", key, str(2 * seconds)))
         return int(count), max(1, int((window + 1) * seconds - now) + 1)
 
     def _key(self, kind: str, secret: str) -> str:

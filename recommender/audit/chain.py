@@ -184,29 +184,36 @@ class AuditLog:
         return (0, START), b""
 
     def _put_head(self, head: Head) -> None:
-        found = self.head()
-        if found is not None and found[0] >= head[0]:
+        found = self._note()
+        if found is not None and self._noted_in(found)[0] >= head[0]:
             return
         k = self._secrets().number
         mac = hmac.digest(self._key(k), f"head {head[0]}:{head[1]}".encode(), hashlib.sha256).hex()
         text = f"{head[0]}:{head[1]}:{k}:{mac}\n".encode()
-        self._head.make()
+        if found is None:
+            self._head.make()
         os.pwrite(self._head.handle, text, 0)
-        os.ftruncate(self._head.handle, len(text))
+        if found is not None and len(found) > len(text):
+            os.ftruncate(self._head.handle, len(text))
         self._noted = (text, head)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def head(self) -> Head | None:
         """The last synced line that is noted; None before the first. Raises AuditBroken where the note was altered."""
+        note = self._note()
+        return None if note is None else self._noted_in(note)
+
+    def _note(self) -> bytes | None:
+        """What stands in the note of the last line."""
         size = self._head.size()
-        if size is None:
-            return None
-        read = os.pread(self._head.handle, min(size, LONGEST_NOTE), 0)
-        if self._noted and read == self._noted[0]:
+        return None if size is None else os.pread(self._head.handle, min(size, LONGEST_NOTE), 0)
+
+    def _noted_in(self, note: bytes) -> Head:
+        if self._noted and note == self._noted[0]:
             return self._noted[1]
         try:
-            number, mac, k, said = read.decode("ascii", "replace").strip().split(":")
+            number, mac, k, said = note.decode("ascii", "replace").strip().split(":")
             right = hmac.digest(self._key(int(k)), f"head {number}:{mac}".encode(), hashlib.sha256).hex()
             if hmac.compare_digest(right, said):
                 return int(number), mac

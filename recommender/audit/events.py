@@ -7,9 +7,10 @@ it must answer is who saw this patient; it holds nothing of the chart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec import Struct
 
 DICOM = "http://dicom.nema.org/resources/ontology/DCM"
 TYPES = "http://terminology.hl7.org/CodeSystem/audit-event-type"
@@ -28,8 +29,7 @@ DONE = {
 OUTCOMES = {"given": "0", "refused": "4", "failed": "8"}
 
 
-@dataclass(frozen=True)
-class Access:
+class Access(Struct, frozen=True):
     """One patient whose data somebody asked for. An empty `patient_id`: a chart that came in the request itself.
 
     `outcome`: given; refused (no such patient, or not one of theirs: not told apart to the caller); failed.

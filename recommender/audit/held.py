@@ -12,6 +12,7 @@ class HeldFile:
 
     def __init__(self, path: Path, flags: int = os.O_RDWR) -> None:
         self.path, self.handle = path, -1
+        self._named = os.fspath(path)
         self._flags = flags | os.O_CLOEXEC
         self._of = (0, 0)  # process, inode
 
@@ -22,7 +23,7 @@ class HeldFile:
     def size(self) -> int | None:
         """Bytes of it now; None where there is none."""
         try:
-            about = self.path.stat()
+            about = os.stat(self._named)  # noqa: PTH116  (a third of the time of Path.stat)
             if (os.getpid(), about.st_ino) != self._of:
                 self._open(self._flags)
         except FileNotFoundError:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from recommender import given
 from recommender.distributed.parts import Parts, Shared, summed
 from recommender.distributed.reading import Part
 from recommender.errors import EngineError
@@ -24,6 +25,7 @@ from recommender.evaluation.trial import Trial, visits_trial
 from recommender.features import Seen, build_matrix, seen_in
 from recommender.feedback import FeedbackUse
 from recommender.gate import inputs_in
+from recommender.given import Given
 from recommender.ingest_log import IngestLog
 from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.models.base import Model
@@ -45,7 +47,8 @@ Place = Callable[["FactorModel", "Today", ColumnIndex], np.ndarray]
 @dataclass(frozen=True)
 class Gist:
     """Of some people, in numbers that add up: see `Seen`, `Told`, `Stays`. counted: patients and events by name;
-    moments: at which lists could have been asked for, by hours into a visit; inputs: counts for the gate."""
+    moments: at which lists could have been asked for, by hours into a visit; inputs: counts for the gate; by_route: see
+    `given.counts_in`."""
 
     as_of: pd.Timestamp
     counted: Mapping[str, int]
@@ -54,6 +57,7 @@ class Gist:
     stays: Stays
     moments: Mapping[float, int]
     inputs: Mapping[str, pd.Series]
+    by_route: sparse.csr_matrix  # one of each part is held
 
     def __add__(self, other: Gist) -> Gist:
         return Gist(
@@ -64,6 +68,7 @@ class Gist:
             self.stays + other.stays,
             added(self.moments, other.moments),
             {name: one.add(other.inputs[name], fill_value=0).astype(np.int64) for name, one in self.inputs.items()},
+            self.by_route + other.by_route,
         )
 
 
@@ -80,6 +85,7 @@ def gist_in(records: Records, observed: Collection[str]) -> Gist:
         stays_in(records),
         {hours: len(every_moment(records, hours)) for hours in (0.0, STAY_HOURS)},
         inputs_in(records),
+        sparse.csr_matrix(given.counts_in(records)),
     )
 
 
@@ -107,6 +113,10 @@ class Today:
         """As `pipeline.counts`."""
         distinct = {name: n for name, n in counts(_nobody(self.concepts)).items() if name.startswith("distinct")}
         return {**self.gist.counted, **distinct}
+
+    @property
+    def given(self) -> Given:
+        return given.told_of(self.gist.by_route.toarray(), self.concepts, self.n_patients)
 
     def shared(self, model: Model) -> Shared[Reading]:
         known = self.gist.told.known(self.concepts)

@@ -51,7 +51,8 @@ PATIENTS = TableSpec(
     },
     optional=True,
 )
-TREATMENTS = TableSpec("treatments", {**EVENT, "kind": text("kind", required=False)})
+ORDERED = {"kind": text("kind", required=False), "route": text("route", required=False)}
+TREATMENTS = TableSpec("treatments", {**EVENT, **ORDERED})
 CONDITIONS = TableSpec("conditions", EVENT, optional=True)
 ALLERGIES = TableSpec("allergies", {**EVENT, **UNDATED}, optional=True)
 OBSERVATIONS = TableSpec(

@@ -122,6 +122,23 @@ ENCOUNTER_CLASSES = {
     "v3-actcode:VR": "virtual",
 }
 
+# the usual routes of HL7's example value set (hl7.org/fhir/R5/valueset-route-codes.html), where a code has no display
+ROUTE_NAMES: dict[str, str] = {
+    "snomed:6064005": "topical",
+    "snomed:10547007": "otic",
+    "snomed:16857009": "vaginal",
+    "snomed:26643006": "oral",
+    "snomed:34206005": "subcutaneous",
+    "snomed:37161004": "rectal",
+    "snomed:37839007": "sublingual",
+    "snomed:45890007": "transdermal",
+    "snomed:46713006": "nasal",
+    "snomed:47625008": "intravenous",
+    "snomed:54485002": "ophthalmic",
+    "snomed:72607000": "intrathecal",
+    "snomed:78421000": "intramuscular",
+}
+
 # CVX codes of the US Centers for Disease Control whose display the vocabulary cannot read word by word -> its vaccine
 VACCINES: dict[str, str] = {
     f"cvx:{code}": name

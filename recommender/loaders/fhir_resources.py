@@ -15,6 +15,7 @@ from recommender.loaders.fhir_codes import (
     NO_ORDER,
     NO_PLAN,
     NOT_VERIFIED,
+    ROUTE_NAMES,
     VACCINES,
 )
 from recommender.loaders.fhir_elements import (
@@ -102,7 +103,8 @@ def immunization(resource: Json) -> list[Event]:
     times = (resource.get(field) for field in ("occurrenceDateTime", "occurrenceString", "recorded"))
     start, _, bad = first_moment(*times)
     rejected = no_history(resource) or undated(bad, "occurrence")
-    return [event(resource, start, start, True, rejected, code=code, name=VACCINES.get(code or "", name))]
+    name, route = VACCINES.get(code or "", name), _route_words(resource.get("route"))
+    return [event(resource, start, start, True, rejected, code=code, name=name, route=route)]
 
 
 def condition(resource: Json) -> list[Event]:
@@ -225,7 +227,13 @@ def _drug(
 
 
 def _route(dosages: Iterable[Json]) -> str | None:
-    return next((name for dosage in dosages if (name := concept(dosage.get("route"))[1])), None)
+    return next((told for dosage in dosages if (told := _route_words(dosage.get("route")))), None)
+
+
+def _route_words(route: Any) -> str | None:
+    """The name of a route, or what its code says: HL7's are words ('PO', 'IM'), SNOMED CT's numbers."""
+    code, name = concept(route)
+    return name or (code and ROUTE_NAMES.get(code, code.rpartition(":")[2]))
 
 
 READERS: dict[str, tuple[str, Callable[[Json], list[Event]]]] = {

@@ -11,6 +11,7 @@ from recommender.ingest_log import IngestLog
 from recommender.loaders.columns import chosen, constant, distinct, per_distinct
 from recommender.records import RawEvents
 from recommender.vocabulary import CODE_METHODS, DrugMatch, DrugVocabulary
+from recommender.vocabulary.routes import route_bit
 
 LOCAL_ROUTES = ("ophthalmic", "otic", "topical", "irrigation")
 REACHES_THE_BODY = ("Beta blocker, non-selective",)  # also as eye drops: FDA label Timoptic, section 4
@@ -38,7 +39,7 @@ def name_drugs(raw: RawEvents, vocabulary: DrugVocabulary, log: IngestLog) -> Ra
     """Drug events under the vocabulary's code, name and class; those that are no therapy are rejected, with the reason.
 
     What the vocabulary does not know stays under its own name. `frame` may have a `route`, which some names need. By it
-    or by the name is told what is `local` (see `Records`).
+    or by the name is told what is `local`, and by which route it was given (see `Records`).
     """
     frame = raw.frame
     nothing = pd.Series(constant(None, len(frame)), index=frame.index)
@@ -63,6 +64,7 @@ def name_drugs(raw: RawEvents, vocabulary: DrugVocabulary, log: IngestLog) -> Ra
             [match.drug_class or own for match, (*_, own) in zip(matches, spoken, strict=True)], position, frame.index
         ),
         local=np.array([_local(match) for match in matches], dtype=bool)[position],
+        routes=np.array([route_bit(match.route_class) for match in matches], dtype=np.uint32)[position],
     )
     return replace(raw, frame=named[(rules == "")[position]])
 
@@ -86,4 +88,7 @@ def _match(vocabulary: DrugVocabulary, code: str, name: str, route: str) -> Drug
     """
     by_code, by_name = vocabulary.match(code, route=route), vocabulary.match(name, route=route)
     known = by_code.method in CODE_METHODS and not by_name.method.startswith("rule:")
-    return by_code if known or vocabulary.of_site(code) else by_name
+    if known or vocabulary.of_site(code):
+        # a code tells which drug it is, and the name beside it may tell its form
+        return replace(by_code, route_class=by_code.route_class or by_name.route_class)
+    return by_name

@@ -132,7 +132,8 @@ class AdditiveModel(FieldModel):
         return (self.evened(indptr, indices, data), self.weights) if same else None
 
     def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
-        return as_contributions(columns, weights.astype(np.float64) * self.weights[columns, target])
+        evened = self.evened(np.array([0, len(columns)], dtype=np.int32), columns, weights)
+        return as_contributions(columns, evened.astype(np.float64) * self.weights[columns, target])
 
 
 def as_contributions(columns: np.ndarray, parts: np.ndarray) -> Contributions:

@@ -30,8 +30,6 @@ from recommender.errors import TrainingError
 from recommender.matrix import PatientMatrix
 from recommender.models.base import (
     AdditiveModel,
-    Contributions,
-    as_contributions,
     in_canonical_order,
     unlearned,
 )
@@ -114,10 +112,6 @@ class DirectedModel(AdditiveModel):
         """The rows brought to one length; the baseline column and unused ones, which have none, as they are."""
         # a row's length does not depend on the rows beside it: who is scored alone gets the night's scores to the bit
         return _evened(indptr, indices, data, self.length, self.mean_length[0])
-
-    def contributions(self, columns: np.ndarray, weights: np.ndarray, target: int) -> Contributions:
-        evened = self.evened(np.array([0, len(columns)], dtype=np.int32), columns, weights)
-        return as_contributions(columns, evened.astype(np.float64) * self.weights[columns, target])
 
 
 def _targets(matrix: PatientMatrix, surplus: float) -> sparse.csr_matrix:

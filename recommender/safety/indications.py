@@ -11,7 +11,7 @@ A combination is labelled for what a row says of it (`sacubitril/valsartan`). Wi
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources.abc import Traversable
@@ -96,11 +96,18 @@ class Indications:
         terms = self.of(drug_code)
         if not terms:
             return ()
-        known = self._terms
-        theirs: set[str] = set()
+        return self.shared(terms, self.terms_of(condition_codes))
+
+    def terms_of(self, condition_codes: Iterable[str]) -> frozenset[str]:
+        """Terms that hold for a patient of these conditions."""
+        known, theirs = self._terms, set[str]()
         for code in condition_codes:
             found = known.get(code)
             theirs |= self._terms_of(code) if found is None else found
+        return frozenset(theirs)
+
+    def shared(self, terms: Iterable[str], theirs: Collection[str]) -> tuple[str, ...]:
+        """Names of those of a drug's terms that are among a patient's, each once."""
         return tuple(dict.fromkeys(self.names[term] for term in terms if term in theirs))
 
     def drugs_for(self, term: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from recommender.safety.charts import KINDS, Charts, Known
 from recommender.safety.kernel import ALLERGY, CONDITION, LAB, THERAPY, Meanings, screen_patients
 from recommender.safety.kinds import AllergyRule, AnyRule
 from recommender.safety.renal import ckd_epi_2021, cockcroft_gault
-from recommender.safety.rules import Rules
+from recommender.safety.rules import DuplicateRule, Rules
 from recommender.safety.tables import Candidates, RuleArrays, ragged, rule_arrays
 from recommender.vocabulary import ConditionVocabulary, DrugVocabulary
 from recommender.vocabulary.conditions import ICD
@@ -48,7 +48,6 @@ class Read:
     meanings: Meanings
     allergies: Mapping[int, AllergyMeaning | None]  # concept -> what the record means
     terms: Mapping[int, tuple[str, ...]]  # concept -> condition terms
-    measure: Mapping[int, str]  # concept -> id of a measure
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +84,45 @@ class Screen:
 
     def ingredients(self, code: str) -> tuple[int, ...]:
         """Numbers of the ingredients of a drug's code; () where it is not known."""
-        return tuple(self.place[part] for part in self.rules.ingredients_of(code))
+        found = self._ingredients.get(code)
+        if found is None:
+            found = tuple(self.place[part] for part in self.rules.ingredients_of(code))
+            if found:  # of what is not known there is no end
+                self._ingredients[code] = found
+        return found
+
+    @cached_property
+    def _ingredients(self) -> dict[str, tuple[int, ...]]:
+        """Those that were asked for."""
+        return {}
+
+    def naming(self, parts: tuple[int, ...]) -> tuple[int, ...]:
+        """Fact rules that name one of the ingredients, ascending."""
+        found = self._naming.get(parts)
+        if found is None:
+            arrays = self.arrays
+            each = [arrays.named[arrays.named_ptr[one] : arrays.named_ptr[one + 1]].tolist() for one in parts]
+            found = self._naming[parts] = tuple(sorted(set().union(*each)))
+        return found
+
+    @cached_property
+    def _naming(self) -> dict[tuple[int, ...], tuple[int, ...]]:
+        """Those that were asked for."""
+        return {}
+
+    @cached_property
+    def number_of_measure(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.rules.measures)}
+
+    @cached_property
+    def too_many(self) -> tuple[DuplicateRule, ...]:
+        """The rules of how many drugs of a group may be taken together, in the order of the arrays."""
+        return tuple(rule for rule in self.rules.duplicates if rule.drugs and rule.most > 1)
+
+    @cached_property
+    def same(self) -> tuple[DuplicateRule, ...]:
+        """The rules of the same ingredient twice."""
+        return tuple(rule for rule in self.rules.duplicates if not rule.drugs)
 
     def candidates(self, columns: Sequence[Column], known: Known) -> Candidates:
         """Columns as what may be suggested where charts tell what is `known`."""
@@ -117,7 +154,7 @@ class Screen:
         number = {name: ix for ix, name in enumerate(self.rules.condition_terms)}
         term_ptr, term = ragged([number[name] for name in terms.get(ix, ())] for ix in range(len(known.concepts)))
         rank, row = self._allergy_ranks(allergies, len(known.concepts))
-        measures = {name: ix for ix, name in enumerate(self.rules.measures)}
+        measures = self.number_of_measure
         meanings = Meanings(
             drug_ptr=drug_ptr,
             drug=drug,
@@ -132,7 +169,7 @@ class Screen:
             kind=np.array([KINDS.index(concept.kind) for concept in known.concepts], dtype=np.int64),
             untold=sum(UNTOLD[kind] for kind in known.untold),
         )
-        return Read(known, meanings, allergies, terms, measure)
+        return Read(known, meanings, allergies, terms)
 
     def _no_such_condition(self, code: str) -> bool:
         """Whether a code that means no term of the rules is understood all the same: an ICD code is, by its
@@ -231,8 +268,11 @@ class Screen:
     def _newest(self, read: Read, charts: Charts, measure: str) -> tuple[np.ndarray, np.ndarray]:
         """The newest value of a measure (n_patients,) float32, NaN where there is none, and its age in days."""
         value, days = np.full(len(charts), np.nan, dtype=np.float32), np.zeros(len(charts), dtype=np.int64)
-        of = [ix for ix, name in read.measure.items() if name == measure]
-        fact = np.flatnonzero(np.isin(charts.concept, of))
+        if measure not in self.number_of_measure:
+            return value, days
+        fact = np.flatnonzero(read.meanings.measure[charts.concept] == self.number_of_measure[measure])
+        if not len(fact):
+            return value, days
         row = np.searchsorted(charts.indptr, fact, side="right") - 1
         oldest_first = np.argsort(-charts.days[fact], kind="stable")
         fact, row = fact[oldest_first], row[oldest_first]

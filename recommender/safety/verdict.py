@@ -120,15 +120,18 @@ class Reading:
 
     def therapy(self) -> tuple[Verdict, ...]:
         """What stands against what the patient takes already, drug by drug; each pair is told with its first drug."""
-        drugs = [(ix, self._concepts[ix], set(self._parts(self._concepts[ix]))) for ix in self._facts_of["drug"]]
+        drugs = [
+            (one, tuple(sorted(set(self._parts(one)))))
+            for one in map(self._concepts.__getitem__, self._facts_of["drug"])
+        ]
         found = []
-        for number, (_, drug, parts) in enumerate(drugs):
-            alerts = dict.fromkeys(self._against_patient(sorted(parts)))
-            for _, other, others in drugs[number + 1 :]:
-                alerts |= dict.fromkeys(self._between(sorted(parts), sorted(others), other.name, both=True))
+        for number, (drug, parts) in enumerate(drugs):
+            alerts = dict.fromkeys(self._against_patient(parts))
+            for other, others in drugs[number + 1 :]:
+                alerts |= dict.fromkeys(self._between(parts, others, other.name, both=True))
             ranked = sorted(alerts, key=lambda alert: (-alert.rule.rank, alert.rule.id, alert.because))
             rank = max((alert.rule.rank for alert in ranked), default=0)
-            gaps = tuple(self._gaps_of(drug, sorted(parts)))
+            gaps = tuple(self._gaps_of(drug, parts))
             found.append(Verdict(drug, rank, 0 if parts else DRUG, tuple(ranked), gaps))
         return tuple(found)
 
@@ -183,7 +186,7 @@ class Reading:
             for alert in self._interactions(parts, over, name):
                 if alert.rule.rank == CONTRAINDICATED:
                     yield alert
-        for number, rule in enumerate(self._many):
+        for number, rule in enumerate(self._screen.too_many):
             mine = [one for one in new if arrays.many[number, one]]
             already = [one for one in self._now.tolist() if arrays.many[number, one]]
             if mine and len(mine) + len(already) > rule.most:
@@ -196,7 +199,9 @@ class Reading:
         running = self._facts.running
         for one in parts:
             if one in others:
-                yield from (Alert(rule, name) for rule in self._same if self._ingredient_code(one) not in rule.spared)
+                yield from (
+                    Alert(rule, name) for rule in self._screen.same if self._ingredient_code(one) not in rule.spared
+                )
             if running[one] and not both:
                 continue
             for other in others:
@@ -221,7 +226,7 @@ class Reading:
             if rule.most == 1 and a in rule.drugs and b in rule.drugs and not rule.accepts(a, b):
                 yield rule
 
-    def _against_patient(self, parts: Sequence[int]) -> Iterator[Alert]:
+    def _against_patient(self, parts: tuple[int, ...]) -> Iterator[Alert]:
         for ix in self._facts_of["allergy"]:
             meant = self._read.allergies[ix]
             if (
@@ -232,7 +237,7 @@ class Reading:
             for rule in self._screen.rules.allergies:
                 if any(self._ingredient_code(one) in forbidden(rule, meant) for one in parts):
                     yield Alert(rule, self._concepts[ix].name)
-        for number in self._naming(parts):
+        for number in self._screen.naming(parts):
             if number in self._holding:
                 yield Alert(self._fact_rules[number], self._because(self._fact_rules[number]))
 
@@ -253,7 +258,7 @@ class Reading:
         return ", ".join(told)
 
     def _measured(self, rule: LabRule) -> str:
-        number = list(self._screen.rules.measures).index(rule.measure)
+        number = self._screen.number_of_measure[rule.measure]
         measure, days = self._screen.rules.measures[rule.measure], int(self._facts.value_days[number])
         old = "today" if days == 0 else "1 day old" if days == 1 else f"{days} days old"
         return f"{measure.name} {self._facts.value[number]:.3g}{plain_unit(measure.unit)}, {old}"
@@ -269,7 +274,7 @@ class Reading:
 
     # --- what is not checked of a drug -------------------------------------------------------------------------------
 
-    def _gaps_of(self, drug: Column, parts: Sequence[int]) -> Iterator[Gap]:
+    def _gaps_of(self, drug: Column, parts: tuple[int, ...]) -> Iterator[Gap]:
         if drug.kind != "drug":
             yield Gap("kind", drug.name, "the safety rules cover drugs only")
             return
@@ -277,12 +282,12 @@ class Reading:
             yield Gap("drug", drug.name, "the vocabulary does not know this drug: name it in the drug map (--drug-map)")
             return
         labs: dict[str, int] = {}
-        for number in self._naming(parts):
+        for number in self._screen.naming(parts):
             if number in self._unknown and isinstance(rule := self._fact_rules[number], LabRule):
                 labs[rule.measure] = min(labs.get(rule.measure, rule.days), rule.days)
         for name, days in labs.items():
             measure = self._screen.rules.measures[name]
-            number = list(self._screen.rules.measures).index(name)
+            number = self._screen.number_of_measure[name]
             if np.isnan(self._facts.value[number]):
                 about = f"no {measure.name} on record"
             else:
@@ -326,25 +331,9 @@ class Reading:
         """Fact rules of which nobody can tell whether they hold."""
         return frozenset(np.flatnonzero(self._facts.state == UNKNOWN).tolist())
 
-    def _naming(self, parts: Sequence[int]) -> list[int]:
-        """Fact rules that name one of the ingredients."""
-        arrays = self._screen.arrays
-        found: set[int] = set()
-        for one in parts:
-            found.update(arrays.named[arrays.named_ptr[one] : arrays.named_ptr[one + 1]].tolist())
-        return sorted(found)
-
     @property
     def _fact_rules(self) -> tuple[AnyRule, ...]:
         return self._screen.fact_rules
-
-    @cached_property
-    def _many(self) -> list[DuplicateRule]:
-        return [rule for rule in self._screen.rules.duplicates if rule.drugs and rule.most > 1]
-
-    @cached_property
-    def _same(self) -> list[DuplicateRule]:
-        return [rule for rule in self._screen.rules.duplicates if not rule.drugs]
 
 
 def plain_unit(ucum: str) -> str:

@@ -18,6 +18,7 @@ from rapidfuzz.distance import OSA
 
 from recommender.errors import InputError
 from recommender.vocabulary.codes import METHODS, Codes
+from recommender.vocabulary.routes import first_route
 from recommender.vocabulary.tables import ANY_DRUG, Drug, Tables, Word, combine, site_rows
 from recommender.vocabulary.text import Token, key, tokens
 
@@ -27,11 +28,6 @@ PHRASE_TOKENS = 14  # no spelling of the tables has more tokens
 
 # Fluids in which other drugs are given: beside another drug they are its vehicle, not a second drug.
 VEHICLE_CLASSES = ("Crystalloid fluid, saline", "Crystalloid fluid, balanced", "Dextrose fluid or glucose")
-# A form may name several routes ("vaginal cream", "nasal spray inhaler"): the earliest of these decides.
-ROUTE_ORDER = (
-    "ophthalmic", "otic", "nasal", "vaginal", "rectal", "intrauterine", "oromucosal", "transdermal", "inhaled",
-    "neuraxial", "dialysis", "irrigation", "intradermal", "infiltration", "systemic", "topical",
-)  # fmt: skip
 HARD_MARKS = ("/", "+", "&")  # what follows is another component, not the salt of the one before
 CODE_METHODS = frozenset({"rxcui", *METHODS.values()})  # of a match by a code, whatever the name beside it says
 NOT_THERAPY = "not therapy"  # what a site's map file writes in place of a drug
@@ -48,7 +44,7 @@ class DrugMatch:
     code: str  # "rxnorm:6809", "rxnorm:5487+29046", "drug:sacubitril"; unmapped "text:<normalised>"; not therapy ""
     name: str  # "metformin", "hydrochlorothiazide / lisinopril"; else the source's own text, tidied
     drug_class: str  # "" when unknown
-    route_class: str  # "systemic", "inhaled", "topical" ...; "" if not told
+    route_class: str  # one of `routes.ROUTE_ORDER`; "" if not told
     # "rxcui", "rxnorm product", "ndc", "exact", "synonym", "brand", "parsed", "fuzzy", "rule:<reason>", "none"
     method: str
     ingredients: tuple[str, ...]  # codes; one for a single drug
@@ -173,7 +169,7 @@ class DrugVocabulary:
     def _decide(self, reading: _Reading, text: str, route: str) -> DrugMatch | None:
         if reading.unknown:
             return None
-        route_class = self._route_class(route) or _first_route(reading.routes)
+        route_class = self._route_class(route) or first_route(reading.routes)
         named = frozenset(code for hit in reading.hits for code in hit.drug.ingredients)
         for rule in self._rules:
             allowed = rule.drugs == {ANY_DRUG} or (named <= rule.drugs and bool(named) == bool(rule.drugs))
@@ -288,7 +284,7 @@ class DrugVocabulary:
         return nearest.popitem()[1] if len(nearest) == 1 else None
 
     def _route_class(self, route: str) -> str:
-        return _first_route(self._read(tokens(route[:LONGEST_TEXT])).routes) if route else ""
+        return first_route(self._read(tokens(route[:LONGEST_TEXT])).routes) if route else ""
 
     # --- answers -----------------------------------------------------------------------------------------------------
 
@@ -298,7 +294,7 @@ class DrugVocabulary:
     def _unmapped(self, text: str, route: str) -> DrugMatch:
         name = " ".join(text.split())
         code = f"text:{key(text) or name.casefold()}"
-        return DrugMatch("unmapped", code, name, "", self._route_class(route), "none", ())
+        return DrugMatch("unmapped", code, name, "", self._route_class(route) or self._route_class(text), "none", ())
 
     def _site_target(self, source: str, target: str) -> DrugMatch:
         if not key(source):
@@ -325,7 +321,3 @@ def _terms(drugs: Iterable[Drug]) -> dict[str, tuple[Drug, str]]:
         if " " in term and len(term) > 6:
             terms.setdefault(term.replace(" ", ""), (drug, "synonym" if how == "exact" else how))
     return terms
-
-
-def _first_route(routes: Iterable[str]) -> str:
-    return min((route for route in routes if route in ROUTE_ORDER), key=ROUTE_ORDER.index, default="")

@@ -14,6 +14,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from recommender.errors import InputError
+from recommender.vocabulary.routes import ROUTE_ORDER
 from recommender.vocabulary.text import key
 
 ANY_DRUG = "*"  # in not_therapy.csv: the words alone decide, whatever the drug
@@ -37,7 +38,7 @@ class Word:
     """A word or phrase that may stand beside a drug's name without changing which drug it is."""
 
     kind: str  # one of WORD_KINDS
-    route_class: str  # "" when it tells nothing of the route
+    route_class: str  # one of ROUTE_ORDER; "" when it tells nothing of the route
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,8 @@ def _words(table: Table) -> dict[str, Word]:
             raise table.wrong("missing, or there twice", number, "word")
         if row["kind"] not in WORD_KINDS:
             raise table.wrong(f"{row['kind']!r} is none of {', '.join(WORD_KINDS)}", number, "kind")
+        if row["route_class"] not in ("", *ROUTE_ORDER):
+            raise table.wrong(f"{row['route_class']!r} is none of {', '.join(ROUTE_ORDER)}", number, "route_class")
         words[word] = Word(row["kind"], row["route_class"])
     return words
 

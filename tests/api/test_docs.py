@@ -11,13 +11,14 @@ TEXT = (DOCS / "api.md").read_text()
 
 
 def test_examples(run):
-    one, again = blocks(TEXT, "bash")
+    one, again, by_route = blocks(TEXT, "bash")
     answer = json.loads(run("bash", "-euc", one))
     (written,) = blocks(TEXT, "json")
     written = json.loads(written)
     # these three follow every edit of the rules
     written["safety"] |= {name: answer["safety"][name] for name in ("statement", "rules", "rules_version")}
     assert written == json.loads(json.dumps(answer), parse_float=lambda number: round(float(number), 6))
+    assert json.loads(run("bash", "-euc", by_route))["items"] == []  # the tiny hospital's records tell no route
     assert run("bash", "-euc", again) == "304\n"
     (python,) = blocks(TEXT, "python")
     printed = run(sys.executable, "-c", python)

@@ -12,7 +12,7 @@ from api.words import EN, Words
 from api.words.zh import ZH
 from recommender.feedback import FeedbackLog
 
-FOR_PROGRAMS = ("problem.", "treatments.", "alternatives.", "together.", "interactions.", "uses.")
+FOR_PROGRAMS = ("problem.", "treatments.", "alternatives.", "together.", "interactions.", "uses.", "routes.")
 VERDICT = Path(__file__).parents[2] / "recommender" / "safety" / "verdict.py"
 
 

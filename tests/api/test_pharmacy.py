@@ -85,6 +85,7 @@ def test_a_line_says_what_the_hospital_and_the_vocabulary_know(client, tenfold):
         "brands": ["Glucophage", "Glucophage XR", "Fortamet", "Glumetza", "Riomet"],
         "on_record": True,
         "patients": "30",
+        "routes": [],
         "formulary": None,
         "matched": None,
         "spelling": "",

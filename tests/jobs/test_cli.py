@@ -82,6 +82,7 @@ class TestNightly:
             "run.json",
             "release/chart",
             "release/columns",
+            "release/given",
             "release/manifest",
             "release/model/weights",
             *(f"release/support/{name}" for name in ("columns", "counts", "patients", "targets", "totals")),

@@ -14,6 +14,7 @@ from jobs.__main__ import main
 from recommender.errors import EngineError, InputError, UnknownPatient
 from recommender.feedback import FeedbackEvent, FeedbackLog
 from recommender.forgotten import Forgotten
+from recommender.given import counts_in
 from recommender.records import Table
 from recommender.store import open_store
 from recommender.stream import Place, Readings
@@ -90,6 +91,8 @@ def test_later_records_leave_the_person_out(forgotten, tiny_records, tmp_path, i
         kept = kept.assign(patient_ix=kept["patient_ix"] - (kept["patient_ix"] > 1).astype(np.int32))
         pd.testing.assert_frame_equal(getattr(left, name), kept)
     assert had(left) == [one for one in had(tiny_records) if one[0] != "PAT-2"]
+    lisinopril = (tiny_records.concepts["code"] == "rxnorm:29046").to_numpy()
+    assert [int(counts_in(one)[lisinopril].sum()) for one in (tiny_records, left)] == [3, 2]
     assert len(left.allergies) == 1 and left.patients["patient_id"][left.allergies["patient_ix"].iloc[0]] == "PAT-3"
 
 

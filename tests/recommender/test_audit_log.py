@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import orjson
 import pytest
+from msgspec import structs
 
 from recommender.access import SiteSecret
 from recommender.audit import Access, AuditLog, audit_event, chain
@@ -30,7 +31,7 @@ for number in range(count):
 
 def event(patient_id, **changes):
     given = Access(patient_id, "key:1", "Dr One", "clinician", "key", "10.0.0.1", "/v1/x", "r1", "given")
-    return audit_event(Access(**{**given.__dict__, **changes}), datetime(2026, 11, 25, tzinfo=UTC))
+    return audit_event(structs.replace(given, **changes), datetime(2026, 11, 25, tzinfo=UTC))
 
 
 @pytest.fixture

@@ -87,6 +87,7 @@ def test_lists_charts_and_model_do_not_depend_on_the_blocks(records, model, tmp_
     assert (first.manifest, first.known, first.index.as_dict()) == (
         second.manifest, second.known, second.index.as_dict()
     )  # fmt: skip
+    assert first.given == second.given and first.given.drugs
     for state in ("model", "support"):
         arrays = [one.model.state() if state == "model" else one.support.to_state() for one in (first, second)]
         assert all(np.array_equal(array, arrays[1][name]) for name, array in arrays[0].items())

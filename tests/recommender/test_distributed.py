@@ -118,6 +118,7 @@ def test_the_lists_are_those_of_one_machine(model, today, whole, screen):
         np.testing.assert_array_equal(fitted.state()[name], array)
     for name, array in expected.release.support.to_state().items():
         np.testing.assert_array_equal(support.to_state()[name], array)
+    assert today.given == expected.release.given and today.given.drugs
     scored = score(today, fitted, screen)
     found, coverage = found_in(scored, index)
     assert found == expected.release.manifest["safety"]

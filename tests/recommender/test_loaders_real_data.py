@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from recommender.given import COUNTED, counts_in
 from recommender.loaders import load
 from recommender.vocabulary import DrugVocabulary
 
@@ -56,6 +57,26 @@ def test_mimic_iv_demo_with_the_vocabulary(real_data):
     assert sum(log.mapped.values()) + not_therapy == 14_410  # MAIN and ADDITIVE
     assert log.mapped.get("none", 0) == sum(log.unmapped.values()) < 0.05 * 14_410
     assert log.read[file] == 18_087
+
+
+def test_routes_of_the_mimic_iv_demo(real_data):
+    """Patients of some drugs by the orders' own words, counted with pandas."""
+    folder = real_data / "mimic_iv_demo"
+    records = load("mimic", folder, vocabulary=DrugVocabulary.load())
+    counts = dict(zip(records.concepts["code"], counts_in(records), strict=True))
+    orders, stays = table(folder / "hosp", "prescriptions"), table(folder / "hosp", "admissions").set_index("hadm_id")
+    end = orders["stoptime"].fillna(orders["hadm_id"].map(stays["dischtime"]))
+    orders = orders[(orders["drug_type"] != "BASE") & ~(end < orders["starttime"])]
+    words = {"oral": ["PO", "PO/NG", "ORAL"], "intravenous": ["IV", "IV DRIP", "IV BOLUS"]}
+    for code, name, route, expected in (
+        ("rxnorm:11289", "warfarin", "oral", 23),
+        ("rxnorm:11124", "vancomycin", "oral", 11),
+        ("rxnorm:11124", "vancomycin", "intravenous", 49),
+    ):
+        mine = orders["drug"].str.contains(name, case=False) & orders["route"].isin(words[route])
+        found = int(counts[code][COUNTED.index(route)])
+        assert found == orders.loc[mine, "subject_id"].nunique() == expected, (name, route)
+    assert int(counts["rxnorm:11289"].sum()) == 23  # every order of warfarin tells its route, and it is this one
 
 
 def test_synthea_ne_111(real_data):

@@ -173,6 +173,7 @@ def test_drugs_run_end_wash_out_and_stay_on_the_skin(tiny_records) -> None:
             "stop": pd.to_datetime([stop for _, _, stop, _ in rows], utc=True).astype("datetime64[s, UTC]"),
             "reported": False,
             "local": [local for *_, local in rows],
+            "routes": np.zeros(len(rows), dtype=np.uint32),
         }
     )
     assert moment_charts(tiny_records, frame, "2024-02-25") == {

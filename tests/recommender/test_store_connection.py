@@ -1,5 +1,7 @@
 """Commands sent together to a real server: their answers, refusals among them, and a server that hung up."""
 
+import os
+
 import pytest
 import redis
 
@@ -26,7 +28,23 @@ def test_after_a_refusal_the_next_question_gets_its_own_answer(connection):
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         connection.asked(("GET", "rxrec:s"), ("GET", "rxrec:h"), ("GET", "rxrec:none"))
     assert connection.asked(("GET", "rxrec:s")) == [b"2"]
-    assert len(connection.client.connection_pool._available_connections) == 1  # the same one, put back
+    assert connection.client.client_id() != connection.asked(("CLIENT", "ID"))[0]  # which is kept for what is asked
+
+
+def test_one_connection_stays_for_one_question_after_another(connection):
+    assert len({connection.asked(("CLIENT", "ID"))[0] for _ in range(3)}) == 1
+
+
+def test_a_child_process_has_its_own_connections(connection):
+    (mine,) = connection.asked(("CLIENT", "ID"))
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, b"%d" % connection.asked(("CLIENT", "ID"))[0])
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert int(os.read(reading, 20)) != mine
+    assert connection.asked(("CLIENT", "ID")) == [mine]
 
 
 def test_a_server_that_hung_up_is_asked_once_more(connection, redis_url):

@@ -130,6 +130,8 @@ def test_only_who_changed_is_rewritten_and_everybody_is_right(hospital, store: S
     }  # fmt: skip
     assert_served(store, "v2", whole(second, served, screen))
     release = store.release("v2")
+    # as counts of patients, those of routes are the version's until the next whole night
+    assert served.given is not None and served.given.drugs and release.given == served.given
     with pytest.raises(UnknownPatient):  # who is no more
         store.entry(release, "G")
     assert store.current_entry(release, "G") is None
@@ -218,6 +220,8 @@ def test_what_cannot_be_updated_says_why(hospital, store: Store, settings: Setti
     assert ", -1 days later; 0 to 14 can" in why_not(store, served, later(first, -1), screen, LASTING)
     other = dataclasses.replace(served, manifest={**served.manifest, "safety": {"rules": {"version": "older"}}})
     assert why_not(store, other, first, screen, LASTING) == "the rules have changed since the served version was made"
+    older = dataclasses.replace(served, given=None)
+    assert "does not tell by which routes" in why_not(store, older, first, screen, LASTING)
     moments = later(first, 2).patients["as_of"].where(first.patients["patient_id"] != "A", first.patients["as_of"])
     own = dataclasses.replace(first, patients=first.patients.assign(as_of=moments))
     assert "a moment of its own" in why_not(store, served, own, screen, LASTING)

@@ -219,10 +219,19 @@ def test_codes_of_single_drugs_combinations_and_new_drugs() -> None:
         ("Ciprofloxacin 0.3% Ophth Soln", "", "ophthalmic"), ("Hydrocortisone (Rectal) 2.5% Cream", "", "rectal"),
         ("Clotrimazole Vaginal Cream", "", "vaginal"), ("Fluticasone Propionate NASAL", "", "nasal"),
         ("Ipratropium Bromide Neb", "", "inhaled"), ("Lidocaine 5% Patch", "", "transdermal"),
-        ("Nystatin Cream", "", "topical"), ("Insulin lispro 100 unit/ml SC soln", "", "systemic"),
+        ("Nystatin Cream", "", "topical"), ("Insulin lispro 100 unit/ml SC soln", "", "subcutaneous"),
         ("Carbamide peroxide otic", "", "otic"),
-        ("Vancomycin", "", ""), ("Vancomycin", "PO", "systemic"), ("Vancomycin", "RECTAL", "rectal"),
-        ("tobramycin", "BOTH EYES", "ophthalmic"), ("Nystatin Cream", "PO", "systemic"),
+        ("Vancomycin", "", ""), ("Vancomycin", "PO", "oral"), ("Vancomycin", "RECTAL", "rectal"),
+        ("tobramycin", "BOTH EYES", "ophthalmic"), ("Nystatin Cream", "PO", "oral"),
+        # a dose form tells it where the order does not
+        ("Metformin 500 MG Oral Tablet", "", "oral"), ("Nitroglycerin 0.4 MG Sublingual Tablet", "", "sublingual"),
+        ("1 ML Epoetin Alfa 4000 UNT/ML Injection", "", "injected"), ("Buprenorphine Buccal Film", "", "sublingual"),
+        # what may be swallowed or go down a tube is swallowed; what may go into a vein or a muscle is injected; what
+        # may be swallowed or injected tells neither
+        ("Vancomycin", "PO/NG", "oral"), ("Vancomycin", "NG", "enteral"), ("Vancomycin", "IV", "intravenous"),
+        ("Haloperidol", "IM/IV", "injected"), ("Haloperidol", "PO or IV", "systemic"),
+        ("Haloperidol", "Implant", "systemic"), ("Haloperidol", "IV DRIP", "intravenous"),
+        ("Haloperidol", "no such word", ""),
     ],
 )  # fmt: skip
 def test_route(text: str, route: str, route_class: str) -> None:
@@ -244,7 +253,7 @@ def test_a_site_map_overrides_the_tables(tmp_path: Path) -> None:
     path.write_text("source,target\nRED MIX,furosemide\n4711,rxnorm:6809\nVancomycin Consult,not therapy: message\n")
     vocabulary = DrugVocabulary.load(site_map=path)
     assert vocabulary.match("red  mix", route="IV").name == "furosemide"
-    assert vocabulary.match("red mix", route="IV").route_class == "systemic"
+    assert vocabulary.match("red mix", route="IV").route_class == "intravenous"
     assert vocabulary.match("4711").code == "rxnorm:6809"
     assert vocabulary.match("4711").method == "rule:site map"
     assert vocabulary.match("vancomycin consult").method == "rule:message"

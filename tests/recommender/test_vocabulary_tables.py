@@ -226,6 +226,7 @@ def broken(tmp_path: Path) -> Callable[[str, str, str], Path]:
         ("ingredients.csv", "6809,metformin", "29046,metformin", None, "rxcui"),
         ("combinations.csv", "\nacetaminophen|", "\nacetaminofen|", None, "ingredients"),
         ("words.csv", ",salt,", ",pepper,", None, "kind"),
+        ("words.csv", ",form,oral", ",form,orally", None, "route_class"),
         ("not_therapy.csv", "\nheparin,", "\nheparine,", None, "drugs"),
         ("not_therapy.csv", "test dose,test dose", "test dose,", None, "reason"),
     ],

@@ -19,6 +19,7 @@ import numpy as np
 import redis
 
 from recommender.errors import EngineError, StoreCorrupt, StoreUnavailable
+from recommender.pace import Pace
 from recommender.packing import Room, Words
 from recommender.pseudonyms import Pseudonyms, encoded
 from recommender.redis_wire import hset_wire
@@ -63,10 +64,10 @@ class Lane:
 
 
 class Publication:
-    """One version on its way into the store, held by `token`."""
+    """One version on its way into the store, held by `token`, `rate` patients a second (`Pace`)."""
 
-    def __init__(self, index: Index, pseudonyms: Pseudonyms, token: bytes) -> None:
-        self._index, self._pseudonyms, self._token = index, pseudonyms, token
+    def __init__(self, index: Index, pseudonyms: Pseudonyms, token: bytes, rate: int = 0) -> None:
+        self._index, self._pseudonyms, self._token, self._pace = index, pseudonyms, token, Pace(rate)
         self._due = 0.0  # when the token is to be prolonged
 
     def write(self, snapshot: Snapshot, onto: Onto | None, progress: Callable[[int], None] | None) -> None:
@@ -196,6 +197,7 @@ class Publication:
         def send(lane: Lane, start: int) -> int:
             self._index.settle(lane.fence)  # what stands in its room is being sent until then
             who = order[start : start + CHUNK_PATIENTS]
+            self._pace.wait(len(who))
             theirs = buckets[who]
             ends = np.concatenate([[0], np.flatnonzero(theirs[1:] != theirs[:-1]) + 1, [len(who)]])
             keys = [self._index.keys.numbered(version, bucket).encode() for bucket in theirs[ends[:-1]].tolist()]

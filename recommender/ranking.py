@@ -23,14 +23,13 @@ from recommender.errors import EngineError
 from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.models.base import Model
 from recommender.records import THERAPIES, TREATMENT_KINDS
-from recommender.topn_kernel import best_of_block, best_of_sums, places, pools
+from recommender.topn_kernel import best_of_block, best_of_one, best_of_sums, places, pools
 
 __all__ = ["DEPTH", "PER_KIND", "SPARE", "Ranker", "TopN", "places", "top_n", "within_depth"]
 
 DEPTH = 50  # therapies published for each patient that nothing forbids
 PER_KIND = 20  # suggestions published of each kind at least, so that one kind can be asked for
 SPARE = 30  # ranked beyond DEPTH, to fill the places of what the safety screen withholds
-STEP = 2.0**-17  # so that what is told is at most 4e-6 from the score; from 64 on a float32 has no smaller steps itself
 BLOCK_ROWS = 512  # 512 patients x 500 targets of float32 fill 1 MB: the block stays in a core's cache
 _Lists = tuple[np.ndarray, np.ndarray, np.ndarray]  # of a block: the lists' lengths, targets and scores
 
@@ -119,7 +118,13 @@ class Ranker:
     def one(self, columns: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The columns and scores, best first, of a patient whose row is columns (k,) int32, ascending, and weights (k,)
         float32: for a request, where making a matrix of one row would take longer than the list."""
-        ends = np.array([0, len(columns)], dtype=np.int32)
+        ends = np.zeros(2, dtype=np.int32)
+        ends[1] = len(columns)
+        if summed := self.model.summed(ends, columns, weights):
+            weighed, learned = summed
+            _check_width(learned, self.index)
+            asked = (self.index.targets, *self._asked, self._threshold, self.n, self.per_kind)
+            return best_of_one(columns, weighed, learned, *asked)
         _, picked, scores = self._best(ends, columns, weights, self._threshold)
         return self.index.targets[picked], scores
 
@@ -147,11 +152,11 @@ class Ranker:
         if summed := self.model.summed(indptr, indices, data):
             weighed, weights = summed
             _check_width(weights, self.index)
-            return _told(*best_of_sums(indptr, indices, weighed, weights, *asked))
+            return best_of_sums(indptr, indices, weighed, weights, *asked)
         shape = (len(indptr) - 1, len(self.index))
         scores = self.model.score(sparse.csr_matrix((data, indices, indptr), shape=shape))
         _check_width(scores, self.index)
-        return _told(*best_of_block(scores, indptr, indices, *asked))
+        return best_of_block(scores, indptr, indices, *asked)
 
 
 def top_n(
@@ -165,15 +170,6 @@ def top_n(
 ) -> TopN:
     """Every patient's list, as `Ranker` makes it."""
     return Ranker(model, matrix.index, n, of, per_kind).all(matrix, progress)
-
-
-def _told(lengths: np.ndarray, picked: np.ndarray, scores: np.ndarray) -> _Lists:
-    """The same with scores rounded to STEP, in place; none is -0.0."""
-    np.multiply(scores, np.float32(1 / STEP), out=scores)
-    np.rint(scores, out=scores)
-    np.multiply(scores, np.float32(STEP), out=scores)
-    np.add(scores, np.float32(0), out=scores)
-    return lengths, picked, scores
 
 
 def _of_kinds(kinds: Collection[str]) -> np.ndarray:  # (len(TREATMENT_KINDS),) bool

@@ -82,6 +82,30 @@ def best(scores, allowed, n):
     return sorted(allowed, key=lambda i: (-scores[i], i))[:n]
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_few_of_many_are_what_a_full_sort_gives(data):
+    """Lists so short beside what there is that scores are looked at in groups; of all, of kinds that lie apart."""
+    n, m = 3, data.draw(st.integers(100, 700))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    steps = data.draw(st.sampled_from([2, 30, 10**6]))  # from nearly all tied to hardly any
+    scores = (rng.integers(-steps, steps, (n, m)) / steps).astype(np.float32)
+    scores[rng.random((n, m)) < data.draw(st.sampled_from([0, 0.1, 0.99]))] = np.nan
+    taken = rng.random((n, m)) < 0.05
+    kinds = rng.choice(TREATMENT_KINDS[: data.draw(st.integers(1, 4))], m)
+    if data.draw(st.booleans()):
+        kinds = np.sort(kinds)
+    top = top_n(Given(scores), matrix_of(taken, kinds=kinds.tolist()), 7, of=THERAPIES, per_kind=2)
+    for u in range(n):
+        free = np.flatnonzero(np.isfinite(scores[u]) & ~taken[u])
+        chosen = set(best(scores[u], free[np.isin(kinds[free], list(THERAPIES))], 7))
+        for kind in TREATMENT_KINDS:
+            chosen |= set(best(scores[u], free[kinds[free] == kind], 2))
+        expected = best(scores[u], chosen, m)
+        assert top.of(u)[0].tolist() == expected
+        assert top.of(u)[1].tolist() == (np.rint(scores[u, expected] * 2.0**17) / 2.0**17).tolist()  # in steps
+
+
 def test_every_kind_has_its_best_by_hand():
     kinds = ["drug", "drug", "drug", "procedure", "care_resource", "care_resource"]
     scores = np.array([[0.9, 0.8, 0.7, 0.1, 0.85, 0.7]], dtype=np.float32)

@@ -19,7 +19,7 @@ from recommender.errors import EngineError, StoreCorrupt
 from recommender.matrix import Column, ColumnIndex
 from recommender.models.linear import LinearModel
 from recommender.packing import Words
-from recommender.ranking import STEP, TopN
+from recommender.ranking import TopN
 from recommender.safety.charts import OLDEST, SEXES, Chart, Charts, Known
 from recommender.snapshot import (
     Entry,
@@ -33,6 +33,7 @@ from recommender.snapshot import (
     unpack_entry,
     unpack_release,
 )
+from recommender.topn_kernel import STEP
 
 NARROW, WIDE = 0xFFFF, 0x10000  # columns: the most that are written as ids of 2 bytes, and one more
 KNOWN = Known(tuple(Column(f"c:{ix}", "drug" if ix < 6 else "observation", "", "") for ix in range(10)))

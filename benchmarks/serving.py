@@ -2,8 +2,8 @@
 page is there, out.
 
 Everybody signs in with a key and every access is audited, as in a hospital; who asks is counted. One gunicorn worker of
-four threads; callers ask in turn for a bare view and for patients' lists. Read the ratios: the callers take one of the
-machine's two cores, and each answer waits for the audit log's disk.
+four threads; callers ask in turn for a bare view and for patients' lists, at last while a night publishes beside them.
+Read the ratios: the callers take one of the machine's two cores, and each answer waits for the audit log's disk.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from beside import night
 from flask import Flask, jsonify
 
 from api import create_app
@@ -36,13 +37,16 @@ from recommender.loaders import load
 from recommender.models.directed import DirectedModel
 from recommender.offer import Desk
 from recommender.pipeline import make_snapshot
+from recommender.run_files import save_snapshot
 from recommender.safety.indications import Indications
 from recommender.safety.screen import Screen
+from recommender.sealing import Place
 from recommender.settings import Settings
 from recommender.snapshot import Snapshot
 from recommender.store import open_store
 
 PATIENTS, REQUESTS, CALLERS, ROUNDS, PAGES = 3_000, 1_500, 4, 3, 300
+PACE, BESIDE = 20_000, 120_000  # patients a second, and in all, of the night beside
 BARE = "/bare"
 LIST = "/v1/patients/{}/recommendations"
 
@@ -199,6 +203,28 @@ def lists(url: str, folder: Path, key: str, ids: list[str]) -> None:
         )
 
 
+def beside(url: str, folder: Path, key: str, ids: list[str]) -> None:
+    """Lists that were asked for before, with nothing beside it and while a night publishes, in turn."""
+    paths, rounds = [LIST.format(patient_id) for patient_id in ids], []
+    with (
+        worker(url, folder, RXREC_ANSWER_MEMORY="256") as at,
+        night(folder / "made", url, folder, BESIDE, PACE) as other,
+    ):
+        callers = [Caller(at.port, key) for _ in range(CALLERS)]
+        asked(at, callers, paths)
+        for _ in range(ROUNDS):
+            idle = asked(at, callers, paths)
+            with other.publishing():
+                rounds.append((idle, asked(at, callers, paths)))
+    share = statistics.median(busy.rate / idle.rate for idle, busy in rounds)
+    p50, p99 = np.percentile([taken for _, busy in rounds for taken in busy.taken], [50, 99])
+    rate = statistics.median(busy.rate for _, busy in rounds)
+    print(
+        f"  {'... while a night publishes':<34}{rate:6,.0f} requests/s, {share:4.2f} of idle (to reach: 0.8); p50 "
+        f"{p50:4.1f} ms, p99 {p99:5.1f} ms; {PACE:,} patients a second (RXREC_PUBLISH_RATE)"
+    )
+
+
 def pages(url: str, folder: Path, key: str, ids: list[str]) -> None:
     """How long a patient's page takes, each of another patient, one after another; and the very first one."""
     with tempfile.TemporaryDirectory() as compiled:
@@ -221,6 +247,7 @@ def main() -> None:
         made = {"created": datetime.now(UTC).isoformat()}
         snapshot = make_snapshot(records, build_matrix(records), DirectedModel(), "bench", made, screen)
         ids = np.random.default_rng(0).permutation(snapshot.patient_ids)[:REQUESTS].tolist()
+        save_snapshot(snapshot, Place(folder / "made"))
         _, key = KeyFile(folder / "keys.json").make("bench", "clinician", 1)
         with open_store(Settings(workdir=folder)) as store:
             store.publish(snapshot)
@@ -229,6 +256,7 @@ def main() -> None:
                 f"{PATIENTS:,} patients, one worker of 4 threads, {CALLERS} callers, medians of {ROUNDS} rounds in turn"
             )
             lists(store.url, folder, key, ids)
+            beside(store.url, folder, key, ids)
             pages(store.url, folder, key, ids[:PAGES])
         live(Desk(snapshot.release, screen, Indications.load(vocabulary=screen.vocabulary), 0.2), snapshot)
 

@@ -11,7 +11,7 @@ from jobs.feedback import night_in_words as feedback_in_words
 from jobs.night_reports import Wanted, write_card_of_refused, write_reports
 from jobs.night_reports import in_words as reports_in_words
 from jobs.stages import Run, Telling
-from jobs.updating import in_words
+from jobs.updating import WHOLE, in_words
 from recommender.errors import GateRefused, NothingPublished, StoreCorrupt
 from recommender.gate import Verdict
 from recommender.ingest_log import IngestLog
@@ -30,7 +30,7 @@ def served_version(store: Store, synthetic: bool) -> tuple[Release | None, str]:
     except StoreCorrupt:  # of an earlier program, say: to refuse would leave it in service
         return None, "the served version cannot be read"
     if served.manifest.get("synthetic") and not synthetic:
-        return None, "the served version is of synthetic patients"
+        return None, "the served version is of synthetic patients, and these are not"
     return served, ""
 
 
@@ -70,6 +70,7 @@ def conclude(
     run.end("published")
     written = write_reports(console, console.events, run, store, wanted, screen)
     told = {"update": manifest["update"]} if "update" in manifest else {}
+    told |= {WHOLE: run.state[WHOLE]} if WHOLE in run.state else {}
     return {
         "version": release.version,
         "run": str(run.folder),
@@ -110,6 +111,7 @@ def night_in_words(summary: dict[str, Any]) -> str:
     worse = "" if gate["passed"] else ", and worse: see the lines above"
     timed = ", ".join(f"{name} {taken:.1f} s" for name, taken in summary["seconds"].items())
     update = f"{in_words(summary['update'], counts['patients'])}\n" if "update" in summary else ""
+    update += f"a whole night, because {summary[WHOLE]}\n" if WHOLE in summary else ""
     return update + (
         f"version {summary['version']} is being served: {counts['patients']:,} patients, "
         f"{counts['suggestable']:,} treatments that can be suggested\n"

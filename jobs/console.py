@@ -29,6 +29,11 @@ class Console:
         if not self.quiet and not self.as_json:
             click.echo(text, err=True)
 
+    def warn(self, text: str) -> None:
+        """As `say`, beside a result in JSON too: who asked for something and gets something else must hear of it."""
+        if not self.quiet:
+            click.echo(text, err=True)
+
     def result(self, data: dict[str, Any], text: str) -> None:
         """The command's answer: `data` for a machine or `text` for a person."""
         if self.as_json:

@@ -27,7 +27,7 @@ from jobs.night_reports import Wanted, failures_in_words
 from jobs.night_reports import options as report_options
 from jobs.source import Source, source_options
 from jobs.stages import Events, Form, Kept, Run, Telling, fingerprint, sha256_of
-from jobs.updating import load_update, save_update
+from jobs.updating import load_update, save_update, told_whole
 from jobs.work import Work
 from recommender.access import seal_of
 from recommender.errors import EngineError, ReportsFailed
@@ -256,8 +256,8 @@ def _here(console: Telling, source: Source, asked: Asked, run: Run, screen: Scre
     settings, workdir = console.settings, console.settings.workdir
     work = Work.of(settings)
     synthetic, kinds = is_sample(source.path), asked.kinds
-    served, why_alone = served_version(store, synthetic)
-    judge_by, why_alone = (None, "--gate off") if asked.gate == "off" else (served, why_alone)
+    served, why_nothing = served_version(store, synthetic)
+    judge_by, why_alone = (None, "--gate off") if asked.gate == "off" else (served, why_nothing)
     use, told = heard(workdir, asked.feedback)
 
     def stage(name: str, made_from: dict[str, Any], make: Callable[[], T], form: Form[T]) -> Kept[T]:
@@ -319,7 +319,8 @@ def _here(console: Telling, source: Source, asked: Asked, run: Run, screen: Scre
         "kinds": list(kinds or TREATMENT_KINDS),
     }
     if asked.update:
-        why_whole = why_not(store, served, records.value, screen, lasting) if served else "there is nothing to update"
+        why_whole = why_not(store, served, records.value, screen, lasting) if served else why_nothing
+        told_whole(console, run, why_whole)
         if served and not why_whole:
             warn(work.updating(records.value))
             provenance, blocks = {**lasting, "created": run.created}, work.blocks(records.value)
@@ -329,7 +330,6 @@ def _here(console: Telling, source: Source, asked: Asked, run: Run, screen: Scre
             verdict = compared(update.changed.release.manifest, judge_by, None, why_alone)
             snapshot = _judged(update.changed, verdict)
             return publish(snapshot, verdict, update.onto)
-        console.say(f"a whole night, because {why_whole}")
 
     def today() -> PatientMatrix:
         warn(work.matrix(records.value))

@@ -35,6 +35,8 @@ class Source:
 
     def read(self, console: Console) -> Records:
         """Load it with a progress bar and tell what was rejected. Raises InputError when it cannot be used."""
+        settings = console.settings
+        cache, seal = settings.workdir / "cache", seal_of(settings)
         with console.progress("read", None, "rows") as progress:
             records = load(
                 self.format,
@@ -42,12 +44,11 @@ class Source:
                 vocabulary=self.vocabulary,
                 progress=progress,
                 columns=self.columns,
-                cache=console.settings.workdir / "cache",
-                seal=seal_of(console.settings),
-                memory=Memory.of(console.settings.memory),
+                cache=cache,
+                seal=seal,
+                memory=Memory.of(settings.memory),
             )
-        settings = console.settings
-        records = Forgotten(settings.workdir, settings.secret_file).left_out(records)
+        records = Forgotten(settings.workdir, settings.secret_file).left_out(records, None if seal else cache)
         log = records.log
         console.say(f"read {sum(log.read.values()):,} rows of {len(log.read)} files, {records.n_patients:,} patients")
         for finding in log.findings:

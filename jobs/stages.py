@@ -219,6 +219,13 @@ class Run:
         self.state["stages"][name] = {"key": "", "files": {}, **cost}
         self._write()
 
+    def note(self, name: str, what: str) -> None:
+        """Put a word beside the stages; an empty one takes it away, where an earlier try had put it."""
+        self.state.pop(name, None)
+        if what:
+            self.state[name] = what
+        self._write()
+
     def end(self, how: str) -> None:
         """It cannot be resumed from now on. What its stages made is removed, and what dead runs left behind."""
         self.state["ended"] = how

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from jobs.stages import Run, Telling
 from recommender.publication import Onto
 from recommender.run_files import load_snapshot, save_snapshot
 from recommender.sealing import Place
 from recommender.update import Update
 
 FILE = "onto.json"
+WHOLE = "whole_night_because"  # in run.json and in what a night says
 
 
 def save_update(update: Update, place: Place) -> None:
@@ -24,6 +26,14 @@ def load_update(version: str, place: Place) -> Update:
     told = json.loads(place.read(FILE))
     onto = Onto(told["base"], tuple(bytes.fromhex(name) for name in told["gone"]), told["new"])
     return Update(load_snapshot(version, place), onto)
+
+
+def told_whole(console: Telling, run: Run, why: str) -> None:
+    """Say why a night that was to be an update is a whole one, wherever who asked for it may look. "": it is not."""
+    run.note(WHOLE, why)
+    if why:
+        console.warn(f"a whole night, because {why}")
+        run.events.tell("stage", stage="update", state="not possible", why=why)
 
 
 def in_words(update: dict[str, Any], patients: int) -> str:

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recommender.access import seal_of
-from recommender.blocks import LEAST_PATIENTS, Blocks, patient_bytes
+from recommender.blocks import LEAST_PATIENTS, TABLES, Blocks, patient_bytes
+from recommender.examples import CHARTED
 from recommender.matrix import PatientMatrix
 from recommender.memory import MIB, Memory
 from recommender.models.base import Model
 from recommender.models.linear import LinearModel
 from recommender.moments import MOST, RESOURCE
-from recommender.records import Records
+from recommender.ranking import DEPTH, PER_KIND
+from recommender.records import TREATMENT_KINDS, Records
 from recommender.settings import Settings
 
 ID = 128  # a patient's id as it is worked with, and where it stands
@@ -24,6 +26,8 @@ PUBLISHED = 640  # of a patient while lists are published: the id again, its nam
 UPDATED = 640  # of a patient while those who changed are looked for
 ENTRY = 8  # of an entry of the matrix
 JUDGED, LEARNED = 4, 3  # copies of the examples, while a model is judged on them and while one is fitted to them
+LISTED = 12 * (DEPTH + PER_KIND * len(TREATMENT_KINDS))  # of a patient's list, and of putting lists together
+FACT = 16  # of an event, as a chart has it
 WHOLE, FACTORS = 4, 1_024  # copies of the whole matrix where a model learns from it, and what it learns of a patient
 
 
@@ -43,7 +47,8 @@ class Work:
 
     def matrix(self, records: Records) -> str:
         """A warning, or "", as of all of these; raises NotEnoughMemory."""
-        return self.memory.needs("the matrix", self._least(records) + records.n_patients * ID)
+        rows = 0 if self.scratch else _rows(records)
+        return self.memory.needs("the matrix", self._least(records) + records.n_patients * ID + rows)
 
     def judging(self, records: Records, matrix: PatientMatrix) -> str:
         examples = JUDGED * _examples(records, matrix)
@@ -56,7 +61,7 @@ class Work:
             learned = LEARNED * _examples(records, matrix)
         else:
             learned = 0 if isinstance(model, LinearModel) else _whole(matrix)
-        lists = 0 if self.scratch else records.n_patients * patient_bytes(records)
+        lists = 0 if self.scratch else _rows(records) + _charts(records) + records.n_patients * LISTED
         more = self._least(records) + learned + lists + _squares(matrix)
         return self.memory.needs(f"fitting {model.name} and scoring", more)
 
@@ -64,10 +69,20 @@ class Work:
         return self.memory.needs(f"publishing {patients:,} patients", patients * PUBLISHED)
 
     def updating(self, records: Records) -> str:
-        return self.memory.needs("the update", self._least(records) + records.n_patients * UPDATED)
+        today = 0 if self.scratch else _rows(records) + _charts(records)
+        return self.memory.needs("the update", self._least(records) + records.n_patients * UPDATED + today)
 
     def _least(self, records: Records) -> int:
         return 3 * LEAST_PATIENTS * patient_bytes(records)  # `Memory.in_work` gives a third
+
+
+def _rows(records: Records) -> int:
+    """Bytes of a matrix of all while it is put together: at most an entry for each event that it is made of."""
+    return 2 * ENTRY * sum(len(getattr(records, name)) for name in CHARTED)
+
+
+def _charts(records: Records) -> int:
+    return FACT * sum(len(getattr(records, name)) for name in TABLES)
 
 
 def _examples(records: Records, matrix: PatientMatrix) -> int:

@@ -418,14 +418,15 @@ def _patients(people: RawPatients, log: IngestLog) -> pd.DataFrame:
 
 
 def _latest_believable(days: Mapping[int, int]) -> int:
-    """Tomorrow, or a year after all but a thousandth of the starts: de-identified data may be set in the future."""
+    """Tomorrow, where all but a thousandth of the starts lie before it: the others are slips, or visits to come. Else
+    a year after those: de-identified data may be set in the future."""
     limit = _tomorrow()
     if not days:
         return limit
     day = sorted(days)
     starts = np.array([days[one] for one in day], dtype=np.int64)
     usual = day[int(np.searchsorted(starts.cumsum(), int(0.999 * (starts.sum() - 1)), side="right"))]
-    return max(limit, (usual + 1 + YEAR_DAYS) * DAY)
+    return limit if usual * DAY <= limit else (usual + 1 + YEAR_DAYS) * DAY
 
 
 def _tomorrow() -> int:

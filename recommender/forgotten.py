@@ -21,9 +21,11 @@ import pandas as pd
 
 from recommender.access.secret import SiteSecret, locked, replace_private
 from recommender.errors import EngineError, InputError
-from recommender.records import Records, Table
+from recommender.memory import Growing, let_go
+from recommender.records import SCHEMA, TIME, Records, Table
 
 FILE = "forgotten.json"
+EVENTS = 1 << 20  # looked at at a time
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,14 @@ class Marked:
     marks: frozenset[str]
     keys: Mapping[int, bytes]
 
-    def left_out(self, records: Records) -> Records:
-        """The records without the people of the list; of nobody, where all of them are on it."""
+    def left_out(self, records: Records, scratch: Path | None = None) -> Records:
+        """The records without the people of the list; of nobody, where all of them are on it. `scratch`: a folder for
+        their events, None: in memory."""
         stays = ~self.named(records.patients["patient_id"])
         if stays.all():
             return records
         new_ix = (np.cumsum(stays) - 1).astype(np.int32)  # (n_patients,): valid where they stay
-        tables = {name: _without(getattr(records, name), stays, new_ix) for name in get_args(Table)}
+        tables = {name: _without(getattr(records, name), name, stays, new_ix, scratch) for name in get_args(Table)}
         people = records.patients[stays].reset_index(drop=True)
         return dataclasses.replace(records, patients=people, **tables)
 
@@ -77,9 +80,9 @@ class Forgotten:
         """Changes when the list does."""
         return hashlib.sha256("\n".join(self._marks()).encode()).hexdigest()
 
-    def left_out(self, records: Records) -> Records:
-        """The records without the people of the list. Raises InputError where nobody is left."""
-        left = self.marked().left_out(records)
+    def left_out(self, records: Records, scratch: Path | None = None) -> Records:
+        """As `Marked.left_out`. Raises InputError where nobody is left."""
+        left = self.marked().left_out(records, scratch)
         if not left.n_patients:
             raise InputError("everybody in this export was to be forgotten")
         return left
@@ -105,10 +108,22 @@ class Forgotten:
         return marks
 
 
-def _without(table: pd.DataFrame, stays: np.ndarray, new_ix: np.ndarray) -> pd.DataFrame:
-    patient_ix = table["patient_ix"].to_numpy()
-    kept = table[stays[patient_ix]].reset_index(drop=True)
-    return kept.assign(patient_ix=new_ix[patient_ix[stays[patient_ix]]])
+def _without(
+    table: pd.DataFrame, name: Table, stays: np.ndarray, new_ix: np.ndarray, scratch: Path | None
+) -> pd.DataFrame:
+    """A column after the other, some events at a time: a table that lies in files does not come into memory whole."""
+    patient_ix, columns = table["patient_ix"].to_numpy(), {}
+    for column, dtype in SCHEMA[name].items():
+        left = Growing(np.int64 if dtype == TIME else np.dtype(dtype).type, scratch)
+        for at in range(0, len(table), EVENTS):
+            who, told = patient_ix[at : at + EVENTS], table[column].iloc[at : at + EVENTS]
+            numbers = told.to_numpy("datetime64[s]").view(np.int64) if dtype == TIME else told.to_numpy()
+            left.append((new_ix[who] if column == "patient_ix" else numbers)[stays[who]])
+            if scratch is not None:
+                let_go()
+        whole = left.whole()
+        columns[column] = pd.array(whole, dtype=TIME, copy=False) if dtype == TIME else whole
+    return pd.DataFrame(columns, copy=False)
 
 
 def _mark(key: bytes, patient_id: str) -> str:

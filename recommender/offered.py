@@ -25,7 +25,7 @@ from recommender.safety.charts import OLDEST
 from recommender.safety.verdict import Alert, Gap, Outcome, Reading, Verdict
 from recommender.snapshot import Entry, Release
 
-TOLERANCE = 1e-4  # parts and score are float32 sums of the same terms in another order: far below this
+TOLERANCE = 1e-4  # parts and score are float32 sums of the same terms in another order, in steps: far below this
 COUNTED = ("treatments", "conditions")  # blocks of reasons beside which patients are counted
 SECONDS_A_DAY = 86_400
 # SNOMED CT closes a name with what sort of thing it is; beside a heading that says so already it is noise

@@ -17,8 +17,11 @@ from numba.extending import intrinsic
 
 MOST = 0xFFFF  # items of one kind that an entry can hold
 TOO_MANY = -1  # what `entry_sizes` finds wrong
-HEADER_BYTES, CRC_BYTES = 19, 4
-_LINE, _AHEAD = 64, 6  # bytes that memory gives at once; entries ahead of the one in writing
+HEADER_BYTES, CRC_BYTES = 21, 4
+STEP = np.float32(2.0**-17)  # of scores that are written as steps: the one they are told in by `ranking.py`
+STEPS, MOST_STEPS = 1 / STEP, np.float32(0xFFFF)
+_NEGATIVE_ZERO = np.int32(-0x80000000)  # its bits
+_LINE, _AHEAD, _FAR_AHEAD = 64, 6, 16  # bytes that memory gives at once; entries ahead of the one in writing
 
 
 def _crc_table() -> np.ndarray:  # (8, 256) uint32: table k takes a byte that k others follow
@@ -54,6 +57,19 @@ class Words:
 
     def __getitem__(self, place: int) -> bytes:
         return self.data[self.ptr[place] : self.ptr[place + 1]].tobytes()
+
+
+class Room:
+    """Memory to write into again and again: getting it anew takes longer than the writing."""
+
+    def __init__(self) -> None:
+        self._kept = np.empty(0, dtype=np.uint8)
+
+    def of(self, size: int) -> np.ndarray:
+        """(size,) uint8; what was there before is gone."""
+        if len(self._kept) < size:
+            self._kept = np.empty(size + size // 4, dtype=np.uint8)
+        return self._kept[:size]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -133,44 +149,6 @@ def _close(
             _put4(out, int(b_end), int(_all(second, out, b, b_end, table) ^ flipped))
 
 
-@numba.njit(cache=True, nogil=True)
-def entry_sizes(
-    who: np.ndarray,
-    lists: np.ndarray,
-    rows: np.ndarray,
-    facts: np.ndarray,
-    value: np.ndarray,
-    sealed: np.ndarray,
-    width: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """How many bytes the entries of the patients `who` have (n,) int64, and how many facts of each there are from the
-    first that has a value.
-
-    lists, rows, facts, sealed: the indptr of each. A size is TOO_MANY where an entry cannot be written.
-    """
-    sizes, measured = np.zeros(len(who), np.int64), np.zeros(len(who), np.int64)
-    for k, u in enumerate(who):
-        n, r, f = lists[u + 1] - lists[u], rows[u + 1] - rows[u], facts[u + 1] - facts[u]
-        s = sealed[u + 1] - sealed[u]
-        first = facts[u]
-        while first < facts[u + 1] and np.isnan(value[first]):
-            first += 1
-        measured[k] = v = facts[u + 1] - first
-        sizes[k] = HEADER_BYTES + n * (width + 4) + r * (width + 2) + f * (width + 2) + v * 4 + s + CRC_BYTES
-        if n > MOST or r > MOST or f > MOST or s > MOST:
-            sizes[k] = TOO_MANY
-    return sizes, measured
-
-
-@numba.njit(cache=True, nogil=True)
-def copied(out: np.ndarray, at: int, data: np.ndarray, start: int, end: int) -> int:
-    """Some bytes; where the next goes."""
-    to, begins = np.uint64(at), np.uint64(start)
-    for k in range(np.uint64(end - start)):
-        out[to + np.uint64(k)] = data[begins + np.uint64(k)]
-    return at + end - start
-
-
 @intrinsic
 def _prefetch(context, data, at):  # type: ignore[no-untyped-def]
     """Ask memory for the bytes around data[at] and go on: LLVM's `llvm.prefetch`, for reading (0), to be kept (3)."""
@@ -193,6 +171,103 @@ def _ask_for(data: np.ndarray, start: int, end: int) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
+def _in_steps(scores: np.ndarray, bits: np.ndarray, last: np.float32) -> int:
+    """How many of some scores the steps above the last of their list tell to the bit; bits: the same as int32. Nothing
+    in the loop branches, so that many are looked at at once."""
+    found = np.int32(0)
+    for i in range(len(scores)):
+        above = (scores[i] - last) * STEPS
+        whole = (above >= np.float32(0)) & (above <= MOST_STEPS) & (np.floor(above) == above)
+        found += np.int32(whole & (last + above * STEP == scores[i]) & (bits[i] != _NEGATIVE_ZERO))
+    return int(found)
+
+
+@numba.njit(cache=True, nogil=True)
+def exact_scores(lists: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """How many scores of each list (n,) uint16, from the first, are written as they are: those up to the last one that
+    steps do not tell. lists: the indptr; scores (total,) float32."""
+    exact, bits = np.zeros(len(lists) - 1, np.uint16), scores.view(np.int32)
+    for u in range(len(exact)):
+        its, its_bits = scores[lists[u] : lists[u + 1]], bits[lists[u] : lists[u + 1]]
+        if not 0 < len(its) <= MOST:
+            continue
+        n = len(its) - _in_steps(its, its_bits, its[-1])
+        if n > 0 and _in_steps(its[n:], its_bits[n:], its[-1]) < len(its) - n:  # they are not the first ones
+            n = len(its)
+            while n > 0 and _in_steps(its[n - 1 : n], its_bits[n - 1 : n], its[-1]):
+                n -= 1
+        exact[u] = n
+    return exact
+
+
+@numba.njit(cache=True, nogil=True)
+def scores_size(n: int, exact: int) -> int:
+    """Bytes of n scores of which so many are exact."""
+    return 4 * n if n == exact else 4 * exact + 4 + 2 * (n - exact)
+
+
+@numba.njit(cache=True, nogil=True)
+def entry_sizes(
+    who: np.ndarray,
+    lists: np.ndarray,
+    exact: np.ndarray,
+    rows: np.ndarray,
+    facts: np.ndarray,
+    value: np.ndarray,
+    sealed: np.ndarray,
+    age: np.ndarray,
+    names: np.ndarray,
+    width: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many bytes the entries of the patients `who` have (n,) int64, and how many facts of each there are from the
+    first that has a value.
+
+    lists, rows, facts, sealed: the indptr of each; exact: `exact_scores`. A size is TOO_MANY where an entry cannot be
+    written.
+    """
+    sizes, measured = np.zeros(len(who), np.int64), np.zeros(len(who), np.int64)
+    for k, u in enumerate(who):
+        ahead = who[min(k + _FAR_AHEAD, len(who) - 1)]
+        _prefetch(lists, ahead)  # type: ignore[call-arg]
+        _prefetch(rows, ahead)
+        _prefetch(facts, ahead)
+        _prefetch(sealed, ahead)
+        _prefetch(age, ahead * 4)
+        _prefetch(names, ahead * names.shape[1])
+        n, r, f = lists[u + 1] - lists[u], rows[u + 1] - rows[u], facts[u + 1] - facts[u]
+        s = sealed[u + 1] - sealed[u]
+        first = facts[u]
+        while first < facts[u + 1] and np.isnan(value[first]):
+            first += 1
+        measured[k] = v = facts[u + 1] - first
+        listed = n * width + scores_size(n, exact[u])
+        sizes[k] = HEADER_BYTES + listed + r * (width + 2) + f * (width + 2) + v * 4 + s + CRC_BYTES
+        if n > MOST or r > MOST or f > MOST or s > MOST:
+            sizes[k] = TOO_MANY
+    return sizes, measured
+
+
+@intrinsic
+def _copy(context, out, at, data, start, size):  # type: ignore[no-untyped-def]
+    """The C library's memcpy. With a loop over bytes, as LLVM makes it of so few, entries take a third longer."""
+
+    def emit(context, builder, signature, given):  # type: ignore[no-untyped-def]
+        arrays = (context.make_array(signature.args[k])(context, builder, given[k]).data for k in (0, 2))
+        to, begins = (builder.gep(first, [place]) for first, place in zip(arrays, (given[1], given[3]), strict=True))
+        cgutils.raw_memcpy(builder, to, begins, given[4], 1)
+        return context.get_dummy_value()
+
+    return types.void(out, types.int64, data, types.int64, types.int64), emit
+
+
+@numba.njit(cache=True, nogil=True)
+def copied(out: np.ndarray, at: int, data: np.ndarray, start: int, end: int) -> int:
+    """Some bytes; where the next goes."""
+    _copy(out, at, data, start, end - start)  # type: ignore[call-arg]
+    return at + end - start
+
+
+@numba.njit(cache=True, nogil=True)
 def write_entries(
     out: np.ndarray,
     who: np.ndarray,
@@ -204,6 +279,7 @@ def write_entries(
     list_ptr: np.ndarray,
     columns: np.ndarray,
     scores: np.ndarray,
+    exact: np.ndarray,
     row_ptr: np.ndarray,
     row_columns: np.ndarray,
     row_weights: np.ndarray,
@@ -221,15 +297,18 @@ def write_entries(
 ) -> None:
     """Write the entry of who[k] from out[starts[k]] on, `out` uint8; sizes and measured are those of `entry_sizes`.
 
-    columns to age hold their numbers as the bytes of the entry, all uint8: ids of `width` bytes each, scores, values
-    and ages of 4, weights and days of 2. names (n_patients, 16) uint8 and the sealed ids (as `Words`) are those of all
-    patients; `begun` is the CRC-32 of what stands before a name.
+    columns to age hold their numbers as the bytes of the entry, all uint8: ids of `width` bytes each, values and ages
+    of 4, weights and days of 2; but for scores, which are float32, and exact, as `exact_scores` finds it. names
+    (n_patients, 16) uint8 and the sealed ids (as `Words`) are those of all patients; `begun` is the CRC-32 of what
+    stands before a name.
     """
+    score_bytes, steps = scores.view(np.uint8), np.empty(MOST, np.uint16)
+    step_bytes = steps.view(np.uint8)
     for k in range(len(who)):
         if k + _AHEAD < len(who):  # names are drawn by chance, so a bucket's patients stand all over these arrays
             u = who[k + _AHEAD]
             _ask_for(columns, list_ptr[u] * width, list_ptr[u + 1] * width)
-            _ask_for(scores, list_ptr[u] * 4, list_ptr[u + 1] * 4)
+            _ask_for(score_bytes, list_ptr[u] * 4, list_ptr[u + 1] * 4)
             _ask_for(row_columns, row_ptr[u] * width, row_ptr[u + 1] * width)
             _ask_for(row_weights, row_ptr[u] * 2, row_ptr[u + 1] * 2)
             _ask_for(concept, fact_ptr[u] * width, fact_ptr[u + 1] * width)
@@ -243,13 +322,19 @@ def write_entries(
         at = starts[k]
         out[at], out[at + 1], out[at + 2], out[at + 3] = 0x52, 0x58, form, width  # "RX"
         at += 4
-        for count in (b - a, d - c, f - e, measured[k], sealed_ptr[u + 1] - sealed_ptr[u]):
+        for count in (b - a, np.int64(exact[u]), d - c, f - e, measured[k], sealed_ptr[u + 1] - sealed_ptr[u]):
             out[at], out[at + 1] = count & 0xFF, count >> 8
             at += 2
         at = copied(out, at, age, u * 4, u * 4 + 4)
         out[at] = sex[u]
         at = copied(out, at + 1, columns, a * width, b * width)
-        at = copied(out, at, scores, a * 4, b * 4)
+        at = copied(out, at, score_bytes, a * 4, (a + exact[u]) * 4)
+        told = scores[a + exact[u] : b]
+        if len(told):
+            at = copied(out, at, score_bytes, (b - 1) * 4, b * 4)
+            for i in range(len(told)):
+                steps[i] = np.uint16(np.int32((told[i] - told[-1]) * STEPS))
+            at = copied(out, at, step_bytes, 0, len(told) * 2)
         at = copied(out, at, row_columns, c * width, d * width)
         at = copied(out, at, row_weights, c * 2, d * 2)
         at = copied(out, at, concept, e * width, f * width)

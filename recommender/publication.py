@@ -12,22 +12,25 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import redis
 
 from recommender.errors import EngineError, StoreCorrupt, StoreUnavailable
-from recommender.packing import Words
+from recommender.pace import Pace
+from recommender.packing import Room, Words
 from recommender.pseudonyms import Pseudonyms, encoded
 from recommender.redis_wire import hset_wire
 from recommender.snapshot import FORMAT, Named, Packer, Release, Snapshot, pack_release, unpack_entry, unpack_release
+from recommender.store_connection import Fence
 from recommender.store_index import LOCK_SECONDS, Index, Listed, chunks
 
 Submit = Callable[..., Future[Any]]
 BUCKET_PATIENTS = 32
 CHUNK_PATIENTS = 1_024  # one transaction: the server pauses for about 1 ms
-WRITERS = 2
+WRITERS = 2  # and a transaction more under way
 PROLONG_SECONDS = LOCK_SECONDS / 3  # longer than a transaction takes, which is done again when the token was prolonged
 SAMPLE_PATIENTS = 64
 
@@ -52,11 +55,19 @@ class Begun:
     pseudonyms: Pseudonyms
 
 
-class Publication:
-    """One version on its way into the store, held by `token`."""
+@dataclass(frozen=True)
+class Lane:
+    """One transaction at a time under way, and the memory that it stands in until it is answered."""
 
-    def __init__(self, index: Index, pseudonyms: Pseudonyms, token: bytes) -> None:
-        self._index, self._pseudonyms, self._token = index, pseudonyms, token
+    fence: Fence
+    room: Room
+
+
+class Publication:
+    """One version on its way into the store, held by `token`, `rate` patients a second (`Pace`)."""
+
+    def __init__(self, index: Index, pseudonyms: Pseudonyms, token: bytes, rate: int = 0) -> None:
+        self._index, self._pseudonyms, self._token, self._pace = index, pseudonyms, token, Pace(rate)
         self._due = 0.0  # when the token is to be prolonged
 
     def write(self, snapshot: Snapshot, onto: Onto | None, progress: Callable[[int], None] | None) -> None:
@@ -65,7 +76,7 @@ class Publication:
         version, patients = snapshot.release.version, len(snapshot.patient_ids)
         of = self._begin(snapshot.release, patients, onto)
         try:
-            with _writers() as submit:
+            with self._writers() as submit:
                 assets = submit(self._send_assets, snapshot.release)
                 packer = self._packer(snapshot)
                 self._send_entries(submit, version, of, packer, progress)
@@ -88,7 +99,8 @@ class Publication:
         """A version of so many patients, for any number of processes to write. Raises EngineError as `write`."""
         of = self._begin(release, n_patients, None)
         try:
-            self._send_assets(release)
+            with self._writers() as submit:
+                submit(self._send_assets, release).result()
         except BaseException:
             self._remove(release.version, of)
             raise
@@ -98,7 +110,7 @@ class Publication:
         """Write some of the patients of a version that was begun, and read a few of them back. Once more writes the
         same again; once the version is finished, abandoned or overtaken nothing is written."""
         packer = self._packer(part)
-        with _writers() as submit:
+        with self._writers() as submit:
             self._send_entries(submit, part.release.version, of, packer, None, prolong=False)
         self._verify_some(part, of, packer)
 
@@ -153,11 +165,12 @@ class Publication:
         patients = base.patients + onto.new - len(onto.gone)
         return dataclasses.replace(of, base=onto.base, buckets=base.buckets, patients=patients)
 
-    def _send_assets(self, release: Release) -> int:
+    def _send_assets(self, lane: Lane, release: Release) -> int:
         """And read them back; how many there are. Raises StoreCorrupt where they differ."""
         assets = pack_release(release)
         for name, asset in assets.items():
-            self._index.send_asset(self._token, release.version, name, asset)
+            self._index.send_asset(lane.fence, release.version, name, asset)
+        self._index.settle(lane.fence)
         if self._index.assets(release.version) != assets:
             raise StoreCorrupt(f"the assets of version {release.version} differ from what was sent: publish again")
         return len(assets)
@@ -181,15 +194,17 @@ class Publication:
         buckets = of.buckets_of(names)
         order = np.argsort(buckets, kind="stable")
 
-        def send(start: int) -> int:
+        def send(lane: Lane, start: int) -> int:
+            self._index.settle(lane.fence)  # what stands in its room is being sent until then
             who = order[start : start + CHUNK_PATIENTS]
+            self._pace.wait(len(who))
             theirs = buckets[who]
             ends = np.concatenate([[0], np.flatnonzero(theirs[1:] != theirs[:-1]) + 1, [len(who)]])
             keys = [self._index.keys.numbered(version, bucket).encode() for bucket in theirs[ends[:-1]].tolist()]
             sizes, measured = packer.sizes(who)
-            sent, starts = hset_wire(Words.of(keys), ends, names, who, sizes)
+            sent, starts = hset_wire(Words.of(keys), ends, names, who, sizes, lane.room)
             packer.write(sent, who, starts, sizes, measured)
-            self._index.send(self._token, sent.data, len(keys))
+            self._index.send(lane.fence, sent.data, len(keys))
             return len(who)
 
         for done in [submit(send, start) for start in range(0, patients, CHUNK_PATIENTS)]:
@@ -204,6 +219,37 @@ class Publication:
         if time.monotonic() > self._due:
             self._index.hold(self._token)
             self._due = time.monotonic() + PROLONG_SECONDS
+
+    @contextlib.contextmanager
+    def _writers(self) -> Iterator[Submit]:
+        """What has several threads at work, each time with a lane of its own. In the end all that they sent is there;
+        after the first failure nothing new is begun. However this ends, nobody is writing any more."""
+        failed: list[BaseException] = []
+        lanes: SimpleQueue[Lane] = SimpleQueue()  # so that the next one is that which waited longest for its answers
+
+        def begin(work: Callable[..., Any], *of: object) -> Any:
+            if failed:
+                raise failed[0]
+            lane = lanes.get()
+            try:
+                return work(lane, *of)
+            except BaseException as error:
+                failed.append(error)
+                raise
+            finally:
+                lanes.put(lane)
+
+        with contextlib.ExitStack() as fences:
+            for _ in range(WRITERS + 1):
+                lanes.put(Lane(fences.enter_context(self._index.fencing(self._token)), Room()))
+            with ThreadPoolExecutor(WRITERS) as pool:
+                try:
+                    yield lambda work, *of: pool.submit(begin, work, *of)
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+            while not lanes.empty():
+                self._index.settle(lanes.get().fence)
 
     def _verify(self, version: str, of: Listed, sent: int) -> None:
         """Whether so many entries are there."""
@@ -229,26 +275,3 @@ class Publication:
             unpack_entry(value or b"", version, name, *sizes)
             if value != sent[place]:
                 raise StoreCorrupt(f"patient number {patient_ix:,} differs from what was sent: publish again")
-
-
-@contextlib.contextmanager
-def _writers() -> Iterator[Submit]:
-    """What has several threads at work. After the first failure nothing new is begun, and however this ends, nobody is
-    writing any more."""
-    failed: list[BaseException] = []
-
-    def begin(work: Callable[..., Any], *of: object) -> Any:
-        if failed:
-            raise failed[0]
-        try:
-            return work(*of)
-        except BaseException as error:
-            failed.append(error)
-            raise
-
-    with ThreadPoolExecutor(WRITERS) as pool:
-        try:
-            yield lambda work, *of: pool.submit(begin, work, *of)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise

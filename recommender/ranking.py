@@ -1,8 +1,9 @@
 """A fitted model and patient rows in, each patient's exact best treatments out: the only place that ranks.
 
 Scores that are not finite are dropped, treatments already in the row are dropped, ties go to the lower column, and a
-list is shorter than n rather than padded. Patients are scored in blocks, and by models that are plain sums one at a
-time and on all cores, so no patients x treatments matrix is ever whole.
+list is shorter than n rather than padded. Once ranked, scores are told in steps of STEP, which an entry holds in half
+the bytes; the parts of a score add up to it to 1e-5 all the same. Patients are scored in blocks, and by models that are
+plain sums one at a time and on all cores, so no patients x treatments matrix is ever whole.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from recommender.errors import EngineError
 from recommender.matrix import ColumnIndex, PatientMatrix
 from recommender.models.base import Model
 from recommender.records import THERAPIES, TREATMENT_KINDS
-from recommender.topn_kernel import best_of_block, best_of_sums, places, pools
+from recommender.topn_kernel import best_of_block, best_of_one, best_of_sums, places, pools
 
 __all__ = ["DEPTH", "PER_KIND", "SPARE", "Ranker", "TopN", "places", "top_n", "within_depth"]
 
@@ -117,7 +118,13 @@ class Ranker:
     def one(self, columns: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The columns and scores, best first, of a patient whose row is columns (k,) int32, ascending, and weights (k,)
         float32: for a request, where making a matrix of one row would take longer than the list."""
-        ends = np.array([0, len(columns)], dtype=np.int32)
+        ends = np.zeros(2, dtype=np.int32)
+        ends[1] = len(columns)
+        if summed := self.model.summed(ends, columns, weights):
+            weighed, learned = summed
+            _check_width(learned, self.index)
+            asked = (self.index.targets, *self._asked, self._threshold, self.n, self.per_kind)
+            return best_of_one(columns, weighed, learned, *asked)
         _, picked, scores = self._best(ends, columns, weights, self._threshold)
         return self.index.targets[picked], scores
 

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from hiredis import pack_command
 
-from recommender.packing import Words, copied
+from recommender.packing import Room, Words, copied
 
 Command = Sequence[str | bytes]
 _FRAME = 32  # bytes that the protocol puts around a word at most, and around a command
@@ -27,14 +27,14 @@ def pieces(command: Command) -> list[bytes]:
 
 
 def hset_wire(
-    keys: Words, ends: np.ndarray, fields: np.ndarray, which: np.ndarray, sizes: np.ndarray
+    keys: Words, ends: np.ndarray, fields: np.ndarray, which: np.ndarray, sizes: np.ndarray, room: Room
 ) -> tuple[np.ndarray, np.ndarray]:
     """One HSET a key, uint8, but for the values, which are to be written into it: where each begins (n,) int64.
 
     Key k gets the pairs ends[k] to ends[k + 1]; pair i is fields[which[i]] and sizes[i] bytes. fields (n, width) uint8.
     """
     size = len(keys.data) + int(sizes.sum()) + fields.shape[1] * len(which) + _FRAME * (2 * len(keys) + 2 * len(which))
-    out, starts = np.empty(size, dtype=np.uint8), np.empty(len(which), dtype=np.int64)
+    out, starts = room.of(size), np.empty(len(which), dtype=np.int64)
     end = _hset_wire(out, starts, keys.data, keys.ptr, ends, fields.reshape(-1), fields.shape[1], which, sizes)
     return out[:end], starts
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from recommender.errors import EngineError
 from recommender.memory import in_bytes
+from recommender.pace import LEAST
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Settings:
     redis_url: `redis://`, `rediss://` or `unix://` URL; empty means the embedded server of `workdir`.
     key_prefix: first part of every Redis key, so that one server can hold several installations.
     keep_versions: published versions kept for rollback, the one being served included.
+    publish_rate: patients a second that a night sends to the store at most, so that readers are answered meanwhile; 0:
+    as fast as it goes.
     rules: a folder of the site's own safety rules, read beside ours (data/safety/README.md); none if empty.
     vocabulary: a folder that `rxrec vocabulary import` wrote, by which rules and allergy records are read; empty: ours.
     answer_memory: MiB of made answers that each server process keeps, to give them again while nothing that they are
@@ -46,6 +49,7 @@ class Settings:
     key_prefix: str = "rxrec"
     keep_versions: int = 2
     memory: int = 0
+    publish_rate: int = 0
     answer_memory: int = 32
     rules: str = ""
     vocabulary: str = ""
@@ -74,11 +78,11 @@ class Settings:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read RXREC_WORKDIR, REDIS_URL, RXREC_KEY_PREFIX, RXREC_KEEP_VERSIONS, RXREC_MEMORY ("3GiB"),
-        RXREC_ANSWER_MEMORY, RXREC_RULES, RXREC_VOCABULARY, RXREC_INTERACTION_COST, RXREC_FORMULARY,
-        RXREC_FORMULARY_FIRST and RXREC_REVIEW_CONDITIONS ("yes" or "no"), and of who may (docs/security.md) RXREC_AUTH,
-        RXREC_AUDIT, RXREC_KEYS, RXREC_TRUST, RXREC_SECRET, RXREC_BASE_URL, RXREC_RATE_LIMIT, RXREC_IDLE_MINUTES,
-        RXREC_PROXIES, RXREC_ENCRYPT_FILES and RXREC_CLIENT_SECONDS, and of readings that stream in RXREC_WEBHOOK and
-        RXREC_QUIET_MINUTES.
+        RXREC_PUBLISH_RATE, RXREC_ANSWER_MEMORY, RXREC_RULES, RXREC_VOCABULARY, RXREC_INTERACTION_COST,
+        RXREC_FORMULARY, RXREC_FORMULARY_FIRST and RXREC_REVIEW_CONDITIONS ("yes" or "no"), and of who may
+        (docs/security.md) RXREC_AUTH, RXREC_AUDIT, RXREC_KEYS, RXREC_TRUST, RXREC_SECRET, RXREC_BASE_URL,
+        RXREC_RATE_LIMIT, RXREC_IDLE_MINUTES, RXREC_PROXIES, RXREC_ENCRYPT_FILES and RXREC_CLIENT_SECONDS, and of
+        readings that stream in RXREC_WEBHOOK and RXREC_QUIET_MINUTES.
 
         Raises EngineError on a bad value.
         """
@@ -94,6 +98,12 @@ class Settings:
             if not told.isascii() or not told.isdigit() or int(told) < least:
                 raise EngineError(f"{name} must be a whole number of {least} or more, not {told!r}")
             return int(told)
+
+        def rate(name: str) -> int:
+            told = positive(name, cls.publish_rate, least=0)
+            if 0 < told < LEAST:
+                raise EngineError(f"{name} must be 0 (no limit) or {LEAST} patients a second or more, not {told}")
+            return told
 
         def weight(name: str, usual: float) -> float:
             told = env.get(name, str(usual))
@@ -119,6 +129,7 @@ class Settings:
             key_prefix=env.get("RXREC_KEY_PREFIX", cls.key_prefix),
             keep_versions=positive("RXREC_KEEP_VERSIONS", cls.keep_versions),
             memory=in_bytes(env["RXREC_MEMORY"]) if env.get("RXREC_MEMORY") else cls.memory,
+            publish_rate=rate("RXREC_PUBLISH_RATE"),
             answer_memory=positive("RXREC_ANSWER_MEMORY", cls.answer_memory, least=0),
             rules=env.get("RXREC_RULES", ""),
             vocabulary=env.get("RXREC_VOCABULARY", ""),

@@ -4,13 +4,15 @@ A `Snapshot` is everything of one version: the manifest, what the columns mean, 
 every patient (the best suggestions, the patient row that they were computed from, and the chart that they are screened
 against). `Release` is its shared part as a reader holds it; `Entry` is one patient's part, packed by the codec below.
 
-Codec of an entry, format 4, little-endian:
+Codec of an entry, format 5, little-endian:
 
-    bytes 0-1    magic b"RX"          byte 2   format (4)       byte 3   bytes of an id: 2 or 4
-    bytes 4-5    n suggestions (u16)  bytes 6-7   k entries of the row (u16)
-    bytes 8-9    f facts (u16)        bytes 10-11 v values (u16)   bytes 12-13 s bytes of the sealed id (u16)
-    bytes 14-17  age (float32)        byte 18     sex (0 unknown, 1 F, 2 M)
-    n ids, n float32 scores (best first), k ids (ascending), k float16 weights,
+    bytes 0-1    magic b"RX"          byte 2   format (5)       byte 3   bytes of an id: 2 or 4
+    bytes 4-5    n suggestions (u16)  bytes 6-7   e exact scores (u16)    bytes 8-9   k entries of the row (u16)
+    bytes 10-11  f facts (u16)        bytes 12-13 v values (u16)   bytes 14-15 s bytes of the sealed id (u16)
+    bytes 16-19  age (float32)        byte 20     sex (0 unknown, 1 F, 2 M)
+    n ids, best first; the first e of their scores (float32); where e < n, the last score (float32), and how many steps
+                 of 2**-17 above it the other n - e lie (u16), itself too: last + steps * 2**-17, in float32, to the bit
+    k ids (ascending), k float16 weights,
     f ids (ascending, in `Known.concepts`), f days (i16), v float32 values: those of the last v facts, NaN for none
     s bytes      the patient's id, sealed (`pseudonyms.py`)
     4 bytes      CRC-32 of all the bytes before, begun with the CRC-32 of "version/" and the patient's name
@@ -46,13 +48,13 @@ from recommender.ranking import TopN
 from recommender.safety.charts import SEXES, Chart, Charts, Known
 from recommender.support import Support
 
-FORMAT = 4
+FORMAT = 5
 LOCAL = "local"
 GROUPS = (LOCAL, "systemic")  # what acts where it is put (`Known.local`), and every other drug
-_HEADER = struct.Struct("<2sBBHHHHHfB")
+_HEADER = struct.Struct("<2sBBHHHHHHfB")
 _CRC = struct.Struct("<I")
 _IDS: dict[int, np.dtype[Any]] = {2: np.dtype("<u2"), 4: np.dtype("<u4")}  # by their width
-_I2, _F2, _F4 = np.dtype("<i2"), np.dtype("<f2"), np.dtype("<f4")
+_U2, _I2, _F2, _F4 = _IDS[2], np.dtype("<i2"), np.dtype("<f2"), np.dtype("<f4")
 
 
 @dataclass(frozen=True)
@@ -162,15 +164,20 @@ class Packer:
         self.names = named.names
         top, rows, charts = snapshot.top, snapshot.rows, snapshot.charts
         self._width = width = 4 if max(rows.shape[1], len(charts.known.concepts)) > 0xFFFF else 2
-        self._lengths = (top.indptr, rows.indptr, charts.indptr, charts.value, named.sealed.ptr, width)
+        age, sealed = _bytes(charts.age, "<f4"), named.sealed
+        scores = np.ascontiguousarray(top.scores, dtype="<f4")
+        exact = packing.exact_scores(top.indptr, scores)
+        self._lengths = (
+            top.indptr, exact, rows.indptr, charts.indptr, charts.value, sealed.ptr, age, named.names, width
+        )  # fmt: skip
         with np.errstate(over="ignore"):  # a weight beyond what 2 bytes hold is infinite
             weights = _bytes(rows.data, "<f2")
         self._content = (
-            top.indptr, _bytes(top.columns, f"<u{width}"), _bytes(top.scores, "<f4"),
+            top.indptr, _bytes(top.columns, f"<u{width}"), scores, exact,
             rows.indptr, _bytes(rows.indices, f"<u{width}"), weights,
             charts.indptr, _bytes(charts.concept, f"<u{width}"), _bytes(charts.days, "<i2"),
-            _bytes(charts.value, "<f4"), _bytes(charts.age, "<f4"), charts.sex,
-            named.names, named.sealed.data, named.sealed.ptr, seed(snapshot.release.version), packing.CRC_TABLE,
+            _bytes(charts.value, "<f4"), age, charts.sex,
+            named.names, sealed.data, sealed.ptr, seed(snapshot.release.version), packing.CRC_TABLE,
         )  # fmt: skip
 
     def sizes(self, patient_ixs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -205,11 +212,12 @@ def unpack_entry(value: bytes, version: str, name: bytes, n_columns: int, n_conc
     """The entry that `Packer` packed for this version and patient. Raises StoreCorrupt for any other bytes."""
     if len(value) < _HEADER.size + _CRC.size:
         raise StoreCorrupt("a published entry is too short to be ours: publish again with `rxrec nightly`")
-    magic, written, width, n, k, f, v, s, age, sex = _HEADER.unpack_from(value)
-    if magic != b"RX" or written != FORMAT or width not in (2, 4) or v > f or sex >= len(SEXES):
+    magic, written, width, n, e, k, f, v, s, age, sex = _HEADER.unpack_from(value)
+    if magic != b"RX" or written != FORMAT or width not in (2, 4) or e > n or v > f or sex >= len(SEXES):
         raise StoreCorrupt(f"a published entry is not in format {FORMAT}: publish again with `rxrec nightly`")
     (crc,) = _CRC.unpack_from(value, len(value) - _CRC.size)
-    expected = _HEADER.size + n * (width + 4) + k * (width + 2) + f * (width + 2) + v * 4 + s + _CRC.size
+    listed = n * width + 4 * e + (4 + 2 * (n - e) if e < n else 0)
+    expected = _HEADER.size + listed + k * (width + 2) + f * (width + 2) + v * 4 + s + _CRC.size
     if len(value) != expected or crc != zlib.crc32(value[: -_CRC.size], zlib.crc32(name, seed(version))):
         raise StoreCorrupt("a published entry was altered or belongs elsewhere: publish again with `rxrec nightly`")
     at = _HEADER.size
@@ -226,7 +234,10 @@ def unpack_entry(value: bytes, version: str, name: bytes, n_columns: int, n_conc
             raise StoreCorrupt("a published entry names a column that its version does not have")
         return found.astype(np.int32)
 
-    columns, scores = ids(n, n_columns), read(_F4, n)
+    columns, scores = ids(n, n_columns), read(_F4, e)
+    if e < n:
+        in_steps = read(_F4, 1) + read(_U2, n - e) * packing.STEP
+        scores = np.concatenate((scores, in_steps)) if e else in_steps
     row_columns, row_weights = ids(k, n_columns), read(_F2, k).astype(np.float32)
     concept, days = ids(f, n_concepts), read(_I2, f).astype(np.int32)
     measured = np.empty(f, dtype=np.float32)
@@ -237,7 +248,7 @@ def unpack_entry(value: bytes, version: str, name: bytes, n_columns: int, n_conc
 
 def sealed_id(value: bytes) -> bytes:
     """The patient's id, sealed, of what `unpack_entry` has read."""
-    length = int(_HEADER.unpack_from(value)[7])
+    length = int(_HEADER.unpack_from(value)[8])
     return value[len(value) - _CRC.size - length : len(value) - _CRC.size]
 
 
@@ -254,10 +265,7 @@ def pack_release(release: Release) -> dict[str, bytes]:
     arrays = {f"model/{name}": array for name, array in release.model.state().items()}
     if release.support is not None:
         arrays |= {f"support/{name}": array for name, array in release.support.to_state().items()}
-    for name, array in arrays.items():
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        assets[name] = buffer.getvalue()
+    assets |= {name: _npy(array) for name, array in arrays.items()}
     sealed = {
         "manifest": release.manifest,
         "version": release.version,
@@ -265,6 +273,13 @@ def pack_release(release: Release) -> dict[str, bytes]:
         "sha256": {name: hashlib.sha256(asset).hexdigest() for name, asset in assets.items()},
     }
     return {"manifest": orjson.dumps(sealed), **assets}
+
+
+def _npy(array: np.ndarray) -> bytes:
+    """As `np.save` writes it, which copies it twice more."""
+    array, header = np.asarray(array, order="C"), io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    return b"".join((header.getvalue(), array.reshape(-1).view(np.uint8).data))
 
 
 def unpack_release(version: str, assets: Mapping[str, bytes]) -> Release:

@@ -83,7 +83,7 @@ class Store:
         self._keys = self._index.keys
         self._embedded = embedded
         self._keep = max(2, settings.keep_versions)  # a request that began before the switch still reads the last one
-        self._secret_file = settings.secret_file
+        self._secret_file, self._rate = settings.secret_file, settings.publish_rate
         self._read: dict[str, tuple[Listed, Pseudonyms]] = {}
 
     def __enter__(self) -> Self:
@@ -258,7 +258,7 @@ class Store:
                 f"the Redis server {self._connection.address} may throw away published patients when it runs out "
                 "of memory: set its maxmemory-policy to noeviction"
             )
-        return Publication(self._index, Pseudonyms(SiteSecret.load(self._secret_file)), token)
+        return Publication(self._index, Pseudonyms(SiteSecret.load(self._secret_file)), token, self._rate)
 
     def begin(self, release: Release, n_patients: int) -> Begun:
         """A new version of so many patients, to be written in parts (`write_part`) by any number of processes. Nobody

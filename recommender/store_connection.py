@@ -80,8 +80,8 @@ class Connection:
         return StoreUnavailable(f"the Redis server {self.address} refused a command ({code}): look into its log")
 
     def asked(self, *commands: Command) -> list[Any]:
-        """The answers to commands that may be done twice, sent together; as RESP2 has them, a hash as a list. Raises what
-        redis-py raises. A server that hung up on the idle connection is asked once more, as by the client."""
+        """The answers to commands that may be done twice, sent together; as RESP2 has them, a hash as a list. Raises
+        what redis-py raises. A server that hung up on the idle connection is asked once more, as by the client."""
         # beside the one journey, redis-py's own pipeline spends several times as long on what none of this needs
         if not commands:
             return []
@@ -127,31 +127,128 @@ class Connection:
 
         Raises the error of the first command that the server refused.
         """
-        return self.fenced_bytes(key, token, seconds, [b"".join(map(wire, commands))], len(commands))
+        sent = b"".join(map(wire, (("EXPIRE", key, str(seconds)), *commands)))
+        with self.fencing(key, token) as fence:
+            return fence.send([sent], 1 + len(commands)) and fence.settle()
 
-    def fenced_bytes(self, key: str, token: bytes, seconds: int, sent: Sequence[Piece], commands: int) -> bool:
-        """As `fenced`, with so many commands that are bytes already, in pieces. seconds: 0 does not prolong the token,
-        for one of many writers: a transaction that prolongs it undoes every other that is on its way."""
-        # redis-py's own pipeline spends more time on putting commands into bytes than all the rest of a publication
-        before = wire(("MULTI",)) + (wire(("EXPIRE", key, str(seconds))) if seconds else b"")
-        for _ in range(TRIES):
-            with self.client.pipeline() as pipe:
-                pipe.watch(key)
-                if pipe.get(key) != token:
-                    return False
-                try:
-                    pipe.connection.send_packed_command([before, *sent, wire(("EXEC",))])
-                    *_, done = [pipe.connection.read_response() for _ in range(commands + (3 if seconds else 2))]
-                    pipe.watching = False  # EXEC has ended it
-                except BaseException:
-                    pipe.connection.disconnect()  # answers may be on their way: nobody else must read them
+    @contextlib.contextmanager
+    def fencing(self, key: str, token: bytes) -> Iterator[Fence]:
+        """For one thread: a connection of its own, on which nothing is under way any more in the end."""
+        pool = self.client.connection_pool
+        connection = pool.get_connection()
+        fence = Fence(connection, key, token)
+        try:
+            yield fence
+        finally:
+            fence.close()
+            pool.release(connection)
+
+
+class Fence:
+    """Transactions one after another over one connection, each done only while `key` holds `token`. To do one twice is
+    to be as good as once: where the server hangs up, nobody knows whether it was done, and it is sent again.
+
+    A transaction is sent, and its answers are read before the next one is: they come all at once, and whoever sends has
+    something else to do meanwhile. With it goes the look at the token (WATCH, then GET) that the next one needs.
+    """
+
+    # redis-py's own pipeline spends more time on putting commands into bytes than all the rest of a publication
+
+    def __init__(self, connection: Any, key: str, token: bytes) -> None:
+        self._connection, self._token = connection, token
+        self._look = wire(("WATCH", key)) + wire(("GET", key))
+        self._ours: bool | None = None  # whether the token was, when it was last looked at; None: look anew
+        self._sent: Sequence[Piece] = ()
+        self._commands = 0  # that are under way
+
+    def send(self, sent: Sequence[Piece], commands: int) -> bool:
+        """So many commands, as bytes in pieces, which must stay as they are until `settle` or the next call. False, and
+        nothing is sent, where the token is not ours any more.
+
+        Raises, here or in `settle`, the error of the first command under way that the server refused.
+        """
+        if not self.settle() or not self._still_ours():
+            return False
+        self._sent, self._commands = sent, commands
+        with contextlib.suppress(redis.ConnectionError):  # `settle` finds the connection gone
+            self._send()
+        return True
+
+    def settle(self) -> bool:
+        """Whether what is under way was done; True where nothing is. Where the token was prolonged meanwhile, which
+        undoes a transaction, it is sent again; and once where the server hung up."""
+        tries, hung_up = 0, False
+        while self._commands:
+            try:
+                *answers, done, watching, found = self._answers(self._commands + 4)
+            except redis.ConnectionError:
+                if hung_up:
                     raise
-            for answer in done or ():
+                hung_up = True
+            else:
+                tries += 1
+                self._ours = found == self._token
+                for answer in (*answers, done, *(done if isinstance(done, list) else ()), watching, found):
+                    if isinstance(answer, redis.RedisError):
+                        self._commands = 0
+                        raise answer
+                if done is not None or tries == TRIES:
+                    self._commands = 0
+                    return done is not None
+            if not self._still_ours():
+                self._commands = 0
+                return False
+            self._send()
+        return True
+
+    def close(self) -> None:
+        """Wait for what is under way, whatever becomes of it, and leave a connection that watches nothing."""
+        with contextlib.suppress(redis.RedisError):
+            if self._commands:
+                self._answers(self._commands + 4)
+            if self._ours is not None:
+                self._connection.send_packed_command([wire(("UNWATCH",))], check_health=False)
+                self._answers(1)
+
+    def _still_ours(self) -> bool:
+        """A server that hung up on the idle connection is asked once more, as by the client."""
+        for again in (True, False):
+            if self._ours is not None:
+                break
+            try:
+                with self._lost_by_error():
+                    self._connection.send_packed_command([self._look])
+                    answers = [_answer(self._connection) for _ in range(2)]
+            except redis.ConnectionError:
+                if again:
+                    continue
+                raise
+            for answer in answers:
                 if isinstance(answer, redis.RedisError):
                     raise answer
-            if done is not None:
-                return True
-        return False  # the token was touched again and again meanwhile
+            self._ours = answers[1] == self._token
+        return bool(self._ours)
+
+    def _send(self) -> None:
+        first, last = wire(("MULTI",)), wire(("EXEC",)) + self._look
+        with self._lost_by_error():
+            # a look at its health might connect anew, and what is sent then would be watched by nobody
+            self._connection.send_packed_command([first, *self._sent, last], check_health=False)
+
+    def _answers(self, number: int) -> list[Any]:
+        if self._ours is None:
+            raise redis.ConnectionError("the server hung up")
+        with self._lost_by_error():
+            return [_answer(self._connection) for _ in range(number)]
+
+    @contextlib.contextmanager
+    def _lost_by_error(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._connection.disconnect()  # answers may be on their way: nobody else must read them
+            self._ours = None
+            raise
 
 
 def _answer(connection: Any) -> Any:

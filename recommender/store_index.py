@@ -30,7 +30,7 @@ import redis
 
 from recommender.errors import StoreCorrupt, StoreUnavailable, UnknownVersion
 from recommender.redis_wire import Command, pieces
-from recommender.store_connection import Client, Connection, Piece
+from recommender.store_connection import Client, Connection, Fence, Piece
 
 T = TypeVar("T")
 CHUNK_KEYS = 256
@@ -175,16 +175,26 @@ class Index:
         if not self.connection.fenced(self.keys.publishing, token, LOCK_SECONDS, commands):
             raise StoreUnavailable(_OVERTAKEN)
 
-    def send(self, token: bytes, sent: memoryview, commands: int) -> None:
-        """As `fenced`: a chunk of patients, as the bytes of so many commands. The token is not prolonged."""
-        self._send(token, [sent], commands)
+    def fencing(self, token: bytes) -> contextlib.AbstractContextManager[Fence]:
+        """For one thread at a time, to `send` transactions with. None of them prolongs the token, which would undo all
+        others; what became of the last one is told by `settle`."""
+        return self.connection.fencing(self.keys.publishing, token)
 
-    def send_asset(self, token: bytes, version: str, name: str, asset: bytes) -> None:
+    def send(self, fence: Fence, sent: memoryview, commands: int) -> None:
+        """A chunk of patients, as the bytes of so many commands: they stay as they are until the next call."""
+        self._send(fence, [sent], commands)
+
+    def send_asset(self, fence: Fence, version: str, name: str, asset: bytes) -> None:
         """As `send`."""
-        self._send(token, pieces(("HSET", self.keys.assets(version), name, asset)), 1)
+        self._send(fence, pieces(("HSET", self.keys.assets(version), name, asset)), 1)
 
-    def _send(self, token: bytes, sent: Sequence[Piece], commands: int) -> None:
-        if not self.connection.fenced_bytes(self.keys.publishing, token, 0, sent, commands):
+    def _send(self, fence: Fence, sent: Sequence[Piece], commands: int) -> None:
+        if not fence.send(sent, commands):
+            raise StoreUnavailable(_OVERTAKEN)
+
+    def settle(self, fence: Fence) -> None:
+        """Whatever was sent is there."""
+        if not fence.settle():
             raise StoreUnavailable(_OVERTAKEN)
 
 

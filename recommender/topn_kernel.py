@@ -1,9 +1,7 @@
 """Scores of a block of patients, or the rows and weights that they are sums of, in; each patient's exact list out.
 
-A list is the n best of some kinds together with the best of each kind. To find the n best, a threshold is searched that
-a few more than n scores reach: counting goes many scores at a time, while a sorted list kept by insertion moves half of
-itself for every score that enters. The threshold only limits what is sorted, so the result is exact whatever it is; the
-search begins at the last patient's.
+A list is the n best of some kinds together with the best of each kind (`topn_search.py` finds them). Once ranked,
+scores are told in steps of STEP, which an entry holds in half the bytes.
 """
 
 from __future__ import annotations
@@ -12,10 +10,10 @@ import numba
 import numpy as np
 
 from recommender.models.base import add_row
+from recommender.topn_search import LEAST, key_of, order_of, scratch, sort, take, target_of_key
 
-LEAST = -(2**31)  # stands for a score that is not finite, and for what the patient has
-FIRST_STEP = 1 << 21  # of the search: a quarter of a power of two
-SLACK = 16  # candidates beyond n (and beyond a quarter more) that are not worth another count
+STEP = np.float32(2.0**-17)  # so that what is told is at most 4e-6 from the score
+WHOLE = np.float32(64)  # from here on a float32 has no smaller steps itself
 
 
 @numba.njit(cache=True, nogil=True)
@@ -70,7 +68,7 @@ def best_of_block(
     block (n_rows, n_targets) float32. kind_of (n_targets,) int: the kind of each target; ptr, runs: what `pools` makes
     of it; threshold (n_pools,) int64: where the search of each pool begins, and after it where the next one should.
     """
-    work = (ptr, runs, threshold, np.empty(len(kind_of), np.int32), np.empty(len(kind_of) + 1, np.int64))
+    work = (ptr, runs, threshold, *scratch(len(kind_of)))
     lengths, picked, scores = _room(len(block), len(kind_of), n + (len(threshold) - 1) * per_kind)
     end = 0
     for row in range(len(block)):
@@ -96,7 +94,7 @@ def best_of_sums(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """As `best_of_block` of the product of the rows with weights (n_columns, n_targets): the scores of one patient at a
     time, which stay in the nearest cache."""
-    work = (ptr, runs, threshold, np.empty(len(kind_of), np.int32), np.empty(len(kind_of) + 1, np.int64))
+    work = (ptr, runs, threshold, *scratch(len(kind_of)))
     lengths, picked, scores = _room(len(indptr) - 1, len(kind_of), n + (len(threshold) - 1) * per_kind)
     line, end = np.empty(weights.shape[1], np.float32), 0
     for row in range(len(indptr) - 1):
@@ -106,6 +104,32 @@ def best_of_sums(
         lengths[row] = _list_of(line, taken, target_of, kind_of, n, per_kind, work, picked[end:], scores[end:])
         end += lengths[row]
     return lengths, picked[:end].copy(), scores[:end].copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def best_of_one(
+    indices: np.ndarray,
+    data: np.ndarray,
+    weights: np.ndarray,
+    targets: np.ndarray,
+    target_of: np.ndarray,
+    kind_of: np.ndarray,
+    ptr: np.ndarray,
+    runs: np.ndarray,
+    threshold: np.ndarray,
+    n: int,
+    per_kind: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The columns and scores of one row's list, as `best_of_sums` makes it: for a single row, what is handed in and out
+    takes as long as the loops. targets (n_targets,): the column of each."""
+    work = (ptr, runs, threshold, *scratch(len(kind_of)))
+    _, picked, scores = _room(1, len(kind_of), n + (len(threshold) - 1) * per_kind)
+    line = np.zeros(weights.shape[1], np.float32)
+    add_row(0, len(indices), indices, data, weights, line)
+    length = _list_of(line, indices, target_of, kind_of, n, per_kind, work, picked, scores)
+    for place in range(length):
+        picked[place] = targets[picked[place]]
+    return picked[:length], scores[:length]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -147,138 +171,37 @@ def _list_of(
     kind_of: np.ndarray,
     n: int,
     per_kind: int,
-    work: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    work: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray],
     picked: np.ndarray,
     scores: np.ndarray,
 ) -> int:
     """Write one patient's list to the beginning of `picked` and `scores`; its length. line (n_targets,) float32;
     taken (k,): columns of what the patient has."""
-    ptr, runs, threshold, keys, candidates = work
-    _order(line, keys)
+    ptr, runs, threshold, keys, tops, candidates = work
+    order_of(line, keys)
     for column in taken:
         if target_of[column] >= 0:
             keys[target_of[column]] = LEAST
-    length = first = 0
+    length = first = int(np.int64(0))  # as a plain 0, what takes it is compiled once more
     for pool in range(len(threshold)):
         missing = n
         if pool:
             missing = per_kind
             for place in range(first):
                 missing -= kind_of[picked[place]] == pool - 1
-        length = _take(keys, runs[ptr[pool] : ptr[pool + 1]], missing, threshold, pool, candidates, picked, length)
+        length = take(keys, runs[ptr[pool] : ptr[pool + 1]], missing, threshold, pool, tops, candidates, picked, length)
         if pool == 0:
             first = length
     if length > first:  # sorted parts without a common target: put in one order
-        _order(line, keys)
+        order_of(line, keys)
         for place in range(length):
-            candidates[place] = _key(keys[picked[place]], picked[place])
-        _sort(candidates, length)
+            candidates[place] = key_of(keys[picked[place]], picked[place])
+        sort(candidates, length)
         for place in range(length):
-            picked[place] = _target(candidates[place])
+            picked[place] = target_of_key(candidates[place])
     for place in range(length):
-        scores[place] = line[picked[place]]
+        score = line[picked[place]]
+        if abs(score) < WHOLE:
+            score = np.rint(score * (1 / STEP)) * STEP + np.float32(0)  # adding 0 makes -0.0 what it equals
+        scores[place] = score
     return length
-
-
-@numba.njit(cache=True, nogil=True)
-def _order(line: np.ndarray, keys: np.ndarray) -> None:
-    """Scores float32 -> int32 in the same order; LEAST where not finite. Adding 0 makes -0.0 what it equals, 0.0."""
-    bits = (line + np.float32(0)).view(np.int32)
-    for j in range(len(line)):
-        key = bits[j] if bits[j] >= 0 else np.int32(bits[j] ^ np.int32(0x7FFFFFFF))
-        keys[j] = key if bits[j] & 0x7F800000 != 0x7F800000 else LEAST
-
-
-@numba.njit(cache=True, nogil=True)
-def _key(order: int, target: int) -> int:
-    """One number for a score and its target: larger is better, and of equals the lower target."""
-    return (int(order) << 32) | (0xFFFFFFFF - int(target))
-
-
-@numba.njit(cache=True, nogil=True)
-def _target(key: int) -> int:
-    return 0xFFFFFFFF - (key & 0xFFFFFFFF)
-
-
-@numba.njit(cache=True, nogil=True)
-def _take(
-    keys: np.ndarray,
-    pool: np.ndarray,
-    n: int,
-    threshold: np.ndarray,
-    place: int,
-    candidates: np.ndarray,
-    picked: np.ndarray,
-    end: int,
-) -> int:
-    """Write the n best of a pool into `picked` from `end` on, best first, and strike their keys; the new end."""
-    if n <= 0:
-        return end
-    at = _threshold(keys, pool, n, threshold[place])
-    threshold[place] = at  # for the next list: who else writes there meanwhile changes what it begins at, and no more
-    lowest, found = np.int32(at), 0
-    for run in range(len(pool)):
-        start, part = pool[run, 0], keys[pool[run, 0] : pool[run, 1]]
-        for k in range(len(part)):
-            candidates[found] = start + k
-            found += part[k] >= lowest
-    for k in range(found):
-        candidates[k] = _key(keys[candidates[k]], candidates[k])
-    _sort(candidates, found)
-    for k in range(min(n, found)):
-        target = _target(candidates[k])
-        picked[end] = target
-        keys[target] = LEAST
-        end += 1
-    return end
-
-
-@numba.njit(cache=True, nogil=True)
-def _threshold(keys: np.ndarray, pool: np.ndarray, n: int, guess: int) -> int:
-    """A number that n keys or more reach, and not many more; or the lowest that stands for a score."""
-    low, high, step = LEAST + 1, 2**31, FIRST_STEP
-    enough = n + n // 4 + SLACK
-    at = min(max(guess, low + 1), high - 1)
-    while high - low > 1:
-        reached = _count(keys, pool, at)
-        if n <= reached <= enough:
-            return at
-        if reached < n:  # too high
-            high = at
-            at = max(at - step, low)
-            if at == low and _count(keys, pool, low) <= enough:
-                return low
-        else:
-            low = at
-            at += step
-        step *= 2
-        if not low < at < high:
-            at, step = low + (high - low) // 2, 0
-    return low
-
-
-@numba.njit(cache=True, nogil=True)
-def _count(keys: np.ndarray, pool: np.ndarray, least: int) -> int:
-    """How many keys of the pool are `least` or more."""
-    least32, total = np.int32(least), 0  # in the keys' own type, or the compiler does not count many at a time
-    for run in range(len(pool)):
-        found, part = (
-            0,
-            keys[pool[run, 0] : pool[run, 1]],
-        )  # an index from 0 can be no negative one, so nothing is checked
-        for k in range(len(part)):
-            found += part[k] >= least32
-        total += found
-    return total
-
-
-@numba.njit(cache=True, nogil=True)
-def _sort(keys: np.ndarray, n: int) -> None:
-    """Put the first n in descending order: few are, and numba takes a second to compile the general sort."""
-    for gap in (701, 301, 132, 57, 23, 10, 4, 1):  # Shell's sort with Ciura's gaps
-        for k in range(gap, n):
-            key, place = keys[k], k
-            while place >= gap and keys[place - gap] < key:
-                keys[place] = keys[place - gap]
-                place -= gap
-            keys[place] = key

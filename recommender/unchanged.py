@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from recommender.packing import CRC_BYTES, HEADER_BYTES, crc32
+from recommender.packing import CRC_BYTES, HEADER_BYTES, crc32, scores_size
 
 WEIGHTS = np.arange(0x10000, dtype=np.uint16).view(np.float16).astype(np.float32)  # what the bits of a half stand for
 
@@ -60,23 +60,24 @@ def says_the_same(
         a, z = ptr[i], ptr[i + 1]
         if u < 0 or z - a < HEADER_BYTES + CRC_BYTES or data[a + 2] != form:
             continue
-        width, n, k = data[a + 3], _two(data, a + 4), _two(data, a + 6)
-        f, v, s = _two(data, a + 8), _two(data, a + 10), _two(data, a + 12)
-        size = HEADER_BYTES + n * (width + 4) + k * (width + 2) + f * (width + 2) + v * 4 + s + CRC_BYTES
-        if z - a != size or (width != 2 and width != 4) or v > f:
+        width, n, exact, k = data[a + 3], _two(data, a + 4), _two(data, a + 6), _two(data, a + 8)
+        f, v, s = _two(data, a + 10), _two(data, a + 12), _two(data, a + 14)
+        listed = n * width + scores_size(n, exact)
+        size = HEADER_BYTES + listed + k * (width + 2) + f * (width + 2) + v * 4 + s + CRC_BYTES
+        if z - a != size or (width != 2 and width != 4) or exact > n or v > f:
             continue
         end = z - CRC_BYTES
         if crc32(data, a, end, crc32(names[i], 0, len(names[i]), begun, table), table) != _four(data, end):
             continue
-        bits[0] = _four(data, a + 14)
+        bits[0] = _four(data, a + 16)
         years_old = as_float[0]
         if not (
             abs(years_old + day_in_years * later - age[u]) <= day_in_years or (np.isnan(years_old) and np.isnan(age[u]))
         ):
             continue
-        if data[a + 18] != sex[u] or k != row_ptr[u + 1] - row_ptr[u]:
+        if data[a + 20] != sex[u] or k != row_ptr[u + 1] - row_ptr[u]:
             continue
-        at, ids, alike = a + HEADER_BYTES + n * (width + 4), row_ptr[u], True
+        at, ids, alike = a + HEADER_BYTES + listed, row_ptr[u], True
         for j in range(k):
             column = _two(data, at + 2 * j) if width == 2 else _four(data, at + 4 * j)
             weight = weights[_two(data, at + k * width + 2 * j)]

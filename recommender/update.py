@@ -50,19 +50,31 @@ def why_not(store: Store, served: Release, records: Records, screen: Screen, mad
     """Why a version cannot be updated to these records and must be made anew; "" where it can. `made_from`: what of
     its manifest must be as it is now."""
     for name, now in made_from.items():
-        if served.manifest.get(name) != now:
-            return f"it was made with another {name}"
+        then = served.manifest.get(name)
+        if then != now:
+            return f"the served version was made with another {name} ({_told(then)}; now {_told(now)})"
     if served.manifest["safety"]["rules"]["version"] != screen.rules.version:
-        return "the rules have changed"
+        return "the rules have changed since the served version was made"
     if served.given is None:
-        return "it does not tell by which routes drugs are given, as a program of before made it"
-    days = _days(_base_as_of(served), records)
+        return "the served version does not tell by which routes drugs are given, as a program of before made it"
+    base, days = _base_as_of(served), _days(_base_as_of(served), records)
     if not 0 <= days <= MOST_DAYS:
-        return f"its data are {days} days older than these; 0 to {MOST_DAYS} can be bridged"
+        return (
+            f"the data of version {served.base} end at {_minute(pd.Timestamp(base))}, these at "
+            f"{_minute(records.as_of)}, {days} days later; 0 to {MOST_DAYS} can be bridged"
+        )
     own = records.patients["as_of"].nunique() > 1
     if own and days:
-        return "its patients' charts are read each at a moment of its own"
+        return "each patient's chart is read at a moment of its own, and these have moved on"
     return store.why_not_onto(served.base)
+
+
+def _told(what: Any) -> str:
+    return " ".join(map(str, what)) if isinstance(what, list) else str(what)
+
+
+def _minute(moment: pd.Timestamp) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _base_as_of(served: Release) -> str:

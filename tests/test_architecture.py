@@ -9,12 +9,13 @@ ROOT = Path(__file__).parent.parent
 # the road of the data: a module may import only what stands on a line above its own
 ROAD = [
     {"errors", "packing", "combinations", "event_kernel", "text_index"},
-    {"ingest_log", "redis_places", "redis_wire", "sealing", "siv", "unchanged", "memory"},
+    {"ingest_log", "redis_places", "redis_wire", "sealing", "siv", "unchanged", "memory", "pace"},
     {"settings", "records", "vocabulary", "calibration"},
     {"assembly", "moments", "row_sums", "matrix", "blocks"},
     {"loaders", "features"},
     {"told", "observations", "sequence", "examples"},
     {"models"},
+    {"topn_search"},
     {"topn_kernel"},
     {"ranking", "support", "formulary"},
     {"safety", "given"},

@@ -2,8 +2,11 @@
 
 import dataclasses
 from datetime import UTC, datetime
+from typing import get_args
 
+import numpy as np
 import orjson
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -12,6 +15,7 @@ from recommender.errors import EngineError, InputError, UnknownPatient
 from recommender.feedback import FeedbackEvent, FeedbackLog
 from recommender.forgotten import Forgotten
 from recommender.given import counts_in
+from recommender.records import Table
 from recommender.store import open_store
 from recommender.stream import Place, Readings
 from tests.recommender.watching import POTASSIUM, reading
@@ -69,16 +73,23 @@ def test_it_asks_first(settings):
     assert not (settings.workdir / "forgotten.json").exists()
 
 
-def test_later_records_leave_the_person_out(forgotten, tiny_records):
+@pytest.mark.parametrize("in_files", [False, True])
+def test_later_records_leave_the_person_out(forgotten, tiny_records, tmp_path, in_files, monkeypatch):
+    monkeypatch.setattr("recommender.forgotten.EVENTS", 3)
     assert forgotten.left_out(tiny_records) is tiny_records
     forgotten.add("PAT-2")
-    left = forgotten.left_out(tiny_records)
+    left = forgotten.left_out(tiny_records, tmp_path / "scratch" if in_files else None)
     assert list(left.patients["patient_id"]) == ["PAT-1", "PAT-3", "PAT-4", "PAT-5", "PAT-6"]
 
     def had(records):
         names = records.patients["patient_id"].to_numpy()[records.treatments["patient_ix"]]
         return sorted(zip(names, records.treatments["concept_ix"].tolist(), strict=True))
 
+    for name in get_args(Table):  # as pandas would take them, to the bit
+        table = getattr(tiny_records, name)
+        kept = table[table["patient_ix"] != 1].reset_index(drop=True)
+        kept = kept.assign(patient_ix=kept["patient_ix"] - (kept["patient_ix"] > 1).astype(np.int32))
+        pd.testing.assert_frame_equal(getattr(left, name), kept)
     assert had(left) == [one for one in had(tiny_records) if one[0] != "PAT-2"]
     lisinopril = (tiny_records.concepts["code"] == "rxnorm:29046").to_numpy()
     assert [int(counts_in(one)[lisinopril].sum()) for one in (tiny_records, left)] == [3, 2]

@@ -17,14 +17,16 @@ from recommender.settings import Settings
 
 PATIENTS = "patient_id,birth_date,sex\n" + "".join(f"p{n},1980-01-0{n},F\n" for n in range(1, 6))
 TREATMENTS = "patient_id,code,start\n" + "".join(f"p{n},a,2020-01-01\np{n},b,2020-01-02\n" for n in range(1, 6))
-# a hospital of 60,000 patients and 2.4 million events; its matrix within so many MiB more, or (0) all at once
-MATRIX = """
+# a hospital of 60,000 patients and 2.4 million events; its matrix within so many MiB more, or (0) all at once; or all
+# of it but one patient, by way of files or (0) not
+HOSPITAL = """
 import resource, sys
 from pathlib import Path
 import numpy as np, pandas as pd
 from recommender.blocks import Blocks
 from recommender.examples import matrix_today
 from recommender.features import build_matrix
+from recommender.forgotten import Forgotten
 from recommender.ingest_log import IngestLog
 from recommender.memory import Memory, resident
 from recommender.records import SCHEMA, TIME, TREATMENT_KINDS, Records
@@ -44,20 +46,25 @@ treatments |= {"reported": False, "local": False, "routes": np.uint32(0)}
 tables = {**nothing, "treatments": pd.DataFrame(treatments)}
 tables["concepts"] = words.astype(SCHEMA["concepts"])
 tables["patients"] = pd.DataFrame(person)[list(SCHEMA["patients"])].astype(SCHEMA["patients"])
-place, room = Place(Path(sys.argv[1]) / "records"), int(sys.argv[2])
+folder, room, what = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+place, forgotten = Place(folder / "records"), Forgotten(folder, folder / "site.key")
+forgotten.add("p7")
 save_records(Records(**tables, log=IngestLog()), place)
 del tables, treatments, number
 records, memory = load_records(place), Memory(0)
 memory.room()
 Path("/proc/self/clear_refs").write_text("5")
 begun = resident()
-if room:
-    blocks = Blocks.within(Memory(begun + (room << 20)), records, Path(sys.argv[1]))
-    rows = matrix_today(records, TREATMENT_KINDS, blocks).rows
+if what == "forget":
+    left = forgotten.left_out(records, folder if room else None)
+    made = len(left.treatments), int(left.treatments["start"].array.view("int64").sum())
+elif room:
+    blocks = Blocks.within(Memory(begun + (room << 20)), records, folder)
+    made = matrix_today(records, TREATMENT_KINDS, blocks).rows.nnz,
 else:
-    rows = build_matrix(records).rows
+    made = build_matrix(records).rows.nnz,
 peak = next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmHWM:"))
-print((peak >> 10) - (begun >> 20), rows.nnz)
+print((peak >> 10) - (begun >> 20), *made)
 """
 
 
@@ -90,17 +97,18 @@ def test_a_slip_is_told(tmp_path: Path):
         assert name in result.output or "such as 3GiB" in result.output
 
 
-def test_a_matrix_keeps_to_it(tmp_path: Path):
-    def taken(room: int) -> tuple[int, int]:
-        """MiB at most, beside what was there before; and entries."""
+@pytest.mark.parametrize(("what", "room"), [("matrix", 200), ("forget", 80)])
+def test_what_is_made_of_everybody_keeps_to_it(what: str, room: int, tmp_path: Path):
+    def taken(room: int) -> list[int]:
+        """MiB at most, beside what was there before; and what was made."""
         (tmp_path / f"{room}").mkdir()
-        command = [sys.executable, "-c", MATRIX, str(tmp_path / f"{room}"), str(room)]
+        command = [sys.executable, "-c", HOSPITAL, str(tmp_path / f"{room}"), str(room), what]
         run = subprocess.run(command, capture_output=True, text=True, check=True)
-        return tuple(map(int, run.stdout.split()))  # type: ignore[return-value]
+        return list(map(int, run.stdout.split()))
 
-    (in_blocks, entries), (at_once, expected) = taken(200), taken(0)
-    assert in_blocks <= 200 < at_once
-    assert entries == expected
+    (in_blocks, *made), (at_once, *expected) = taken(room), taken(0)
+    assert in_blocks <= room < at_once
+    assert made == expected
 
 
 @pytest.mark.slow

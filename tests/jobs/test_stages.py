@@ -284,9 +284,17 @@ def test_a_night_that_updates_rewrites_who_changed(settings, sample, tmp_path, k
         assert "snomed:44054006" in {release.known.concepts[ix].code for ix in chart.concept}
         assert len(dict(store.entries(release))) == 399
     assert CliRunner().invoke(main, ["rollback"], env=environment).exit_code == 0
-    # another question: a whole night, and it says why
-    other = CliRunner().invoke(main, [*words, "--update", "--kind", "drug"], env=environment, catch_exceptions=False)
-    assert "a whole night, because it was made with another kinds" in other.stderr
+    # another question: a whole night, and it says why wherever one may look
+    before, asked = len(told(tmp_path)), ["--json", *words, "--update", "--kind", "drug"]
+    other = CliRunner().invoke(main, asked, env=environment, catch_exceptions=False)
+    why = "the served version was made with another kinds (drug procedure care_plan care_resource; now drug)"
+    assert f"a whole night, because {why}\n" in other.stderr
+    third = json.loads(other.stdout)
+    assert third["whole_night_because"] == why
+    assert json.loads((Path(third["run"]) / "run.json").read_text())["whole_night_because"] == why
+    skipped = [line for line in told(tmp_path)[before:] if line.get("state") == "not possible"]
+    assert [(line["stage"], line["why"]) for line in skipped] == [("update", why)]
+    assert "whole_night_because" not in second
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Everything that can be wrong with an export: a clear error naming file, row and field, or a counted rejection."""
 
+import datetime
 import gzip
 import io
 from pathlib import Path
@@ -265,8 +266,10 @@ def test_words_for_no_date(tmp_path):
     assert len(records.treatments) == len(words)
 
 
-def test_one_slip_of_the_pen_does_not_age_everybody(tmp_path):
-    records = read(tmp_path, GOOD + f"{SECRET},C,2924-01-01\n")
+@pytest.mark.parametrize("years", [0.5, 900])
+def test_one_slip_of_the_pen_does_not_age_everybody(tmp_path, years):
+    slip = datetime.date.today() + datetime.timedelta(days=365 * years)
+    records = read(tmp_path, GOOD + f"{SECRET},C,{slip}\n")
     assert rejected(records) == {"date lies in the future": (4,)}
     assert str(records.as_of.date()) == "2020-01-02"
 

@@ -49,7 +49,8 @@ def test_by_hand():
     top = top_n(Given(scores), matrix_of(taken), 3)
     # patient 0: 4 is taken, 3 and 5 are not finite; 1 and 2 tie and the lower column goes first
     assert top.of(0)[0].tolist() == [1, 2, 0]
-    assert top.of(0)[1].tolist() == np.array([0.9, 0.9, 0.1], dtype=np.float32).tolist()
+    # in steps of 2**-17: 0.9 is 117,964.8 of them and 0.1 is 13,107.2
+    assert top.of(0)[1].tolist() == [117_965 / 131_072, 117_965 / 131_072, 13_107 / 131_072]
     # patient 1 has only two left: the list is short, not padded
     assert top.of(1)[0].tolist() == [4, 5]
 
@@ -79,6 +80,30 @@ def test_it_is_what_a_full_sort_gives(data):
 
 def best(scores, allowed, n):
     return sorted(allowed, key=lambda i: (-scores[i], i))[:n]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_few_of_many_are_what_a_full_sort_gives(data):
+    """Lists so short beside what there is that scores are looked at in groups; of all, of kinds that lie apart."""
+    n, m = 3, data.draw(st.integers(100, 700))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    steps = data.draw(st.sampled_from([2, 30, 10**6]))  # from nearly all tied to hardly any
+    scores = (rng.integers(-steps, steps, (n, m)) / steps).astype(np.float32)
+    scores[rng.random((n, m)) < data.draw(st.sampled_from([0, 0.1, 0.99]))] = np.nan
+    taken = rng.random((n, m)) < 0.05
+    kinds = rng.choice(TREATMENT_KINDS[: data.draw(st.integers(1, 4))], m)
+    if data.draw(st.booleans()):
+        kinds = np.sort(kinds)
+    top = top_n(Given(scores), matrix_of(taken, kinds=kinds.tolist()), 7, of=THERAPIES, per_kind=2)
+    for u in range(n):
+        free = np.flatnonzero(np.isfinite(scores[u]) & ~taken[u])
+        chosen = set(best(scores[u], free[np.isin(kinds[free], list(THERAPIES))], 7))
+        for kind in TREATMENT_KINDS:
+            chosen |= set(best(scores[u], free[kinds[free] == kind], 2))
+        expected = best(scores[u], chosen, m)
+        assert top.of(u)[0].tolist() == expected
+        assert top.of(u)[1].tolist() == (np.rint(scores[u, expected] * 2.0**17) / 2.0**17).tolist()  # in steps
 
 
 def test_every_kind_has_its_best_by_hand():

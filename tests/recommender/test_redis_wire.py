@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recommender.packing import Words
+from recommender.packing import Room, Words
 from recommender.redis_wire import hset_wire, wire
 
 
@@ -24,7 +24,7 @@ def test_many_fields_at_once_are_the_same_as_one_command_a_key(data):
     ends = np.cumsum([0, *(len(members) for _, members in buckets)])
     keys, order = Words.of([key for key, _ in buckets]), np.array(which, dtype=np.int64)
     sizes = np.array([len(value) for value in values], dtype=np.int64)
-    sent, starts = hset_wire(keys, ends, np.frombuffer(ids, dtype=np.uint8).reshape(-1, 16), order, sizes)
+    sent, starts = hset_wire(keys, ends, np.frombuffer(ids, dtype=np.uint8).reshape(-1, 16), order, sizes, Room())
     for start, value in zip(starts.tolist(), values, strict=True):
         sent[start : start + len(value)] = np.frombuffer(value, dtype=np.uint8)
     plain, at = b"", 0

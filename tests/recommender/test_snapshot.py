@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -26,11 +27,13 @@ from recommender.snapshot import (
     Packer,
     Release,
     Snapshot,
+    _npy,
     pack_release,
     sealed_id,
     unpack_entry,
     unpack_release,
 )
+from recommender.topn_kernel import STEP
 
 NARROW, WIDE = 0xFFFF, 0x10000  # columns: the most that are written as ids of 2 bytes, and one more
 KNOWN = Known(tuple(Column(f"c:{ix}", "drug" if ix < 6 else "observation", "", "") for ix in range(10)))
@@ -64,13 +67,15 @@ def entries(draw: st.DrawFn, n_columns: int) -> Entry:
     ids = st.lists(st.integers(0, n_columns - 1), max_size=8, unique=True)
     columns, row_columns = draw(ids), sorted(draw(ids))
     floats = {width: st.floats(width=width, allow_nan=False) for width in (16, 32)}
+    told = st.integers(-(2**17), 2**17).map(lambda steps: steps * 2.0**-17)
+    scores = st.lists(told | floats[32] if draw(st.booleans()) else told, min_size=len(columns), max_size=len(columns))
     concepts = sorted(draw(st.lists(st.integers(0, CONCEPTS - 1), unique=True)))
     value = [draw(floats[32]) if KNOWN.concepts[ix].kind == "observation" else np.nan for ix in concepts]
     days = [draw(st.integers(-1, OLDEST)) for _ in concepts]
     age, sex = draw(st.floats(0, 130, width=32) | st.just(float("nan"))), draw(st.sampled_from(SEXES))
     return Entry(
         np.array(columns, dtype=np.int32),
-        np.array([draw(floats[32]) for _ in columns], dtype=np.float32),
+        np.array(sorted(draw(scores), reverse=draw(st.booleans())), dtype=np.float32),
         np.array(row_columns, dtype=np.int32),
         np.array([draw(floats[16]) for _ in row_columns], dtype=np.float32),
         Chart(np.array(concepts, np.int32), np.array(days, np.int32), np.array(value, np.float32), age, sex),
@@ -79,11 +84,12 @@ def entries(draw: st.DrawFn, n_columns: int) -> Entry:
 
 NAMES = st.binary(min_size=16, max_size=16)
 ONE, TWO = b"0123456789abcdef", b"0123456789abcdeF"
-# columns 300, 1 with scores 0.5, -2; row columns 1, 2, 7 with weights 1, 0.25, 3; a woman of 67.5 who takes drug 0, has
-# taken drug 2 until 14 days ago, uses drug 5 on the skin, and whose value 7 was 38.5, 12 days ago: worked out below
+# columns 300, 1, 9 with scores 0.5, -1.75, -2; row columns 1, 2, 7 with weights 1, 0.25, 3; a woman of 67.5 who takes
+# drug 0, has taken drug 2 until 14 days ago, uses drug 5 on the skin, and whose value 7 was 38.5, 12 days ago: worked
+# out below
 EXAMPLE = Entry(
-    np.array([300, 1], dtype=np.int32),
-    np.array([0.5, -2], dtype=np.float32),
+    np.array([300, 1, 9], dtype=np.int32),
+    np.array([0.5, -1.75, -2], dtype=np.float32),
     np.array([1, 2, 7], dtype=np.int32),
     np.array([1, 0.25, 3], dtype=np.float32),
     Chart(
@@ -110,16 +116,17 @@ def assert_same(entry: Entry, other: Entry) -> None:
 
 def test_the_documented_layout() -> None:
     body = bytes.fromhex(
-        "5258 04 02 0200 0300"  # RX, format 4, ids of 2 bytes, 2 suggestions, 3 entries of the row
+        "5258 05 02 0300 0100 0300"  # RX, format 5, ids of 2 bytes, 3 suggestions, 1 exact score, 3 entries of the row
         "0400 0100 0300 00008742 01"  # 4 facts, 1 value, a sealed id of 3 bytes, 67.5 years, F
-        "2c01 0100 0000003f 000000c0"  # 300, 1; 0.5, -2.0
+        "2c01 0100 0900 0000003f"  # 300, 1, 9; 0.5 is more than 65,535 steps of 2**-17 above the last score
+        "000000c0 0080 0000"  # the last score, -2.0; 32,768 steps above it, and none
         "0100 0200 0700 003c 0034 0042"  # 1, 2, 7; 1.0, 0.25, 3.0
         "0000 0200 0500 0700 0000 0e00 ffff 0c00 00001a42"  # 0, 2, 5, 7; 0, 14, -1, 12; 38.5
         "112233"
     )
     crc = zlib.crc32(body, zlib.crc32(b"v1/0123456789abcdef"))
     assert packed(EXAMPLE, "v1", ONE, NARROW) == body + struct.pack("<I", crc)
-    assert len(packed(EXAMPLE, "v1", ONE, WIDE)) == len(body) + 4 + 2 * 9
+    assert len(packed(EXAMPLE, "v1", ONE, WIDE)) == len(body) + 4 + 2 * 10
 
 
 @pytest.mark.parametrize("n_columns", [NARROW, WIDE])
@@ -163,7 +170,7 @@ def test_a_column_or_concept_that_the_version_does_not_have_is_refused() -> None
 
 
 @settings(deadline=None)
-@given(value=st.binary() | st.binary().map(lambda tail: b"RX\x04\x02" + tail), name=NAMES)
+@given(value=st.binary() | st.binary().map(lambda tail: b"RX\x05\x02" + tail), name=NAMES)
 def test_bytes_that_are_not_ours_are_refused(value: bytes, name: bytes) -> None:
     with pytest.raises(StoreCorrupt):
         read(value, "v1", name, NARROW)
@@ -192,6 +199,32 @@ def test_a_snapshot_packs_each_patient_in_the_order_asked_for(tiny_snapshot: Cal
         assert sealed_id(value) == ids[patient_ix]
     some = packer.pack(np.array([4, 1, 2]))
     assert [some[0], some[1], some[2]] == [values[4], values[1], values[2]]
+
+
+def test_what_is_ranked_takes_two_bytes_a_score(tiny_snapshot: Callable[..., Snapshot]) -> None:
+    """The steps of the codec are those in which scores are told."""
+    assert packing.STEP == STEP
+    top = tiny_snapshot("v1").top
+    spread = [np.ptp(top.of(patient_ix)[1]) for patient_ix in range(6)]
+    assert 0 < max(spread) < 0.5
+    assert packing.exact_scores(top.indptr, top.scores).tolist() == [0] * 6
+
+
+def test_scores_that_steps_do_not_tell_stay_as_they_are() -> None:
+    """0.1 is no whole number of steps; 0.5 is 65,536 of them above 0; -0.0 is not 0.0; nothing is above infinity."""
+    lists = [[0.5, 0.25, 0.0], [0.25, 0.1, 0.0], [0.25, -0.0], [0.25, 0.5], [np.inf], []]
+    ends = np.cumsum([0, *map(len, lists)])
+    scores = np.array([score for one in lists for score in one], dtype=np.float32)
+    assert packing.exact_scores(ends, scores).tolist() == [1, 2, 2, 1, 1, 0]
+
+
+def test_an_array_of_a_release_is_as_numpy_saves_it() -> None:
+    for array in (np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((0, 4)), np.array(7), np.array(["ä", "bc"])):
+        saved = io.BytesIO()
+        np.save(saved, array, allow_pickle=False)
+        assert _npy(array) == saved.getvalue()
+        turned = np.load(io.BytesIO(_npy(array.T)), allow_pickle=False)
+        assert np.array_equal(turned, array.T) and turned.dtype == array.dtype
 
 
 def test_a_snapshot_needs_a_list_and_a_row_for_each_patient(tiny_snapshot: Callable[..., Snapshot]) -> None:

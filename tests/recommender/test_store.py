@@ -354,7 +354,7 @@ class StoreContract:
         assert of.pop("format") == FORMAT
         store._client.hset("rxrec:versions", "v1", orjson.dumps(of))
         for attempt in (lambda: store.release("v1"), lambda: store.forget("PAT-1")):
-            with pytest.raises(StoreCorrupt, match="version v1 is not in format 4: publish again"):
+            with pytest.raises(StoreCorrupt, match=f"version v1 is not in format {FORMAT}: publish again"):
                 attempt()
         serve(store, tiny_snapshot("v2"))
         assert [version.version for version in store.versions()] == ["v2"]

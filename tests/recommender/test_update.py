@@ -214,13 +214,14 @@ def test_what_cannot_be_updated_says_why(hospital, store: Store, settings: Setti
     first = hospital(FIRST, people("ABCDEFG"))
     served = published(store, first, screen)
     assert why_not(store, served, first, screen, LASTING) == ""
-    assert why_not(store, served, first, screen, {**LASTING, "source": "other"}) == "it was made with another source"
-    assert "15 days older" in why_not(store, served, later(first, MOST_DAYS + 1), screen, LASTING)
-    assert "-1 days older" in why_not(store, served, later(first, -1), screen, LASTING)
+    other = why_not(store, served, first, screen, {**LASTING, "source": "other"})
+    assert other == f"the served version was made with another source ({LASTING['source']}; now other)"
+    assert ", 15 days later; 0 to 14 can" in why_not(store, served, later(first, MOST_DAYS + 1), screen, LASTING)
+    assert ", -1 days later; 0 to 14 can" in why_not(store, served, later(first, -1), screen, LASTING)
     other = dataclasses.replace(served, manifest={**served.manifest, "safety": {"rules": {"version": "older"}}})
-    assert why_not(store, other, first, screen, LASTING) == "the rules have changed"
+    assert why_not(store, other, first, screen, LASTING) == "the rules have changed since the served version was made"
     older = dataclasses.replace(served, given=None)
-    assert why_not(store, older, first, screen, LASTING).startswith("it does not tell by which routes")
+    assert "does not tell by which routes" in why_not(store, older, first, screen, LASTING)
     moments = later(first, 2).patients["as_of"].where(first.patients["patient_id"] != "A", first.patients["as_of"])
     own = dataclasses.replace(first, patients=first.patients.assign(as_of=moments))
     assert "a moment of its own" in why_not(store, served, own, screen, LASTING)

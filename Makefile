@@ -119,7 +119,7 @@ bench: install .venv/.peers
 	.venv/bin/python -m benchmarks.run
 	.venv/bin/python benchmarks/loaders.py
 	.venv/bin/python benchmarks/security.py
-	.venv/bin/python benchmarks/serving.py
+	.venv/bin/python -m benchmarks.serving
 
 # SIZES: million rows of medications; the table in docs/data-engineers.md is what it saves
 bench-loaders: install

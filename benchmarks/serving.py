@@ -26,10 +26,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from beside import night
 from flask import Flask, jsonify
 
 from api import create_app
+from benchmarks.beside import night
 from data.synthetic import write_hospital
 from recommender.access import KeyFile
 from recommender.features import build_matrix
@@ -83,7 +83,8 @@ def worker(redis_url: str, folder: Path, **changes: str) -> Iterator[Worker]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         command = [sys.executable, "-m", "gunicorn", "--workers", "1", "--threads", "4", "--no-control-socket"]
         command += ["--worker-class", "api.worker.Worker", "--logger-class", "api.worker.Log"]
-        command += ["--bind", f"fd://{listening.fileno()}", "--pythonpath", str(Path(__file__).parent), "serving:app()"]
+        command += ["--bind", f"fd://{listening.fileno()}", "--pythonpath", str(Path(__file__).parent.parent)]
+        command += ["benchmarks.serving:app()"]
         environment = {
             **os.environ,
             "REDIS_URL": redis_url,

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import selectors
 import socket
 import sys
 import time
+import zlib
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
@@ -52,6 +54,16 @@ class Log(Logger):
         self.error("the server failed: %s", told_without_values(sys.exception()))
 
 
+def keep_to_one_core(number: int) -> None:
+    """Python runs one thread of a process at a time. Where these take turns on several cores, what they all work on
+    moves from one core's cache to the other's: a list took 1.9 times the processor time. Which core: each worker of a
+    server its own, and servers that share a machine, which cannot ask each other, one by chance."""
+    if hasattr(os, "sched_setaffinity"):  # Linux
+        cores = sorted(os.sched_getaffinity(0))
+        first = zlib.crc32(f"{socket.gethostname()} {os.getppid()}".encode())
+        os.sched_setaffinity(0, {cores[(first + number) % len(cores)]})
+
+
 class Worker(ThreadWorker):
     def init_process(self) -> None:
         self.cfg.set("sendfile", False)
@@ -59,6 +71,7 @@ class Worker(ThreadWorker):
         self._waiting: dict[Connection, None] = {}  # the longest first
         self._received = 0  # bytes of those
         self._next_sweep = 0.0
+        keep_to_one_core(self.age)
         super().init_process()
 
     # --- the loop ----------------------------------------------------------------------------------------------------

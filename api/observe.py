@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -115,7 +116,9 @@ def _log(told: dict[str, Any]) -> None:
 
 
 def printed(line: str) -> None:
-    """One line of the log. What Python's `logging` does for one costs more than to make it and to write it."""
-    with _printing:
+    """One line of the log. What Python's `logging` does for one costs more than to make it and to write it. Where it
+    cannot be written (a full disk, a reader that is gone), requests are answered all the same: the audit log is where
+    that must not be."""
+    with _printing, contextlib.suppress(OSError, ValueError):  # ValueError: closed
         sys.stdout.write(line)
         sys.stdout.flush()

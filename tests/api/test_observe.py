@@ -152,6 +152,16 @@ def test_access_log_has_templates_and_no_patient(client, published, capsys):
         assert private not in captured.out + captured.err
 
 
+@pytest.mark.parametrize("fault", [OSError("no space left on device"), ValueError("I/O operation on closed file")])
+def test_a_log_that_cannot_be_written_keeps_nobody_from_an_answer(client, published, monkeypatch, fault):
+    class Full:
+        def write(self, text):
+            raise fault
+
+    monkeypatch.setattr("sys.stdout", Full())
+    assert client.get(ROUTE).status_code == 200
+
+
 @pytest.mark.parametrize("given", ["abc-123", "A.b_c-9", "x" * 64])
 def test_a_sane_request_id_is_kept(client, given):
     assert client.get("/health/live", headers={"X-Request-ID": given}).headers["X-Request-ID"] == given

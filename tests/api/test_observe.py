@@ -1,5 +1,6 @@
 """Health, errors, request ids, headers and logs: what everyone but the clinician sees."""
 
+import gc
 import re
 import threading
 import time
@@ -60,6 +61,16 @@ def test_not_ready_before_all_is_compiled(client, published, monkeypatch):
     assert client.get("/v1/patients/PAT-2/recommendations").status_code == 200
     go_on.set()
     assert comes(lambda: client.get("/health/ready").status_code == 200)
+
+
+def test_what_was_loaded_is_not_looked_through_at_each_collection(client, published):
+    serving = client.application.extensions["rxrec"]
+    gc.unfreeze()
+    serving.warm()
+    while serving.warming:
+        time.sleep(0.01)
+    assert gc.get_freeze_count() > 10_000
+    gc.unfreeze()  # the tests beside this one are to find the collector as it was
 
 
 def test_ready_once_a_store_that_was_empty_at_the_start_has_a_version(client, store, tiny_snapshot, with_manifest):

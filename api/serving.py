@@ -55,7 +55,8 @@ def safety_of(rules: str, vocabulary: str) -> tuple[Screen, Indications]:
 
 def spare_the_collector() -> None:
     """What was loaded to stay (vocabularies, rules, a release: millions of objects) is looked through no more for what
-    may be thrown away: one request in some hundred waited a quarter of a second for that."""
+    may be thrown away: one request in some hundred waited a quarter of a second for that. Of the first release, what
+    refers to itself stays when another is served; later ones are collected as ever."""
     gc.collect()
     gc.freeze()
 

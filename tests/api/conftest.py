@@ -96,13 +96,13 @@ def tell_nothing(text: str) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def all_that_is_logged() -> Iterator[None]:
+def all_that_is_logged() -> Iterator[list[str]]:
     """Every line that any application of these tests logs in this process; scanned when all are done."""
     lines: list[str] = []
     observe = import_module("api.observe")  # `api` itself names the function so
     printed = observe.printed
     observe.printed = lambda line: (lines.append(line), printed(line))[1]
-    yield
+    yield lines
     tell_nothing("".join(lines))
     tell_nothing(generate_latest(OWN).decode())
 

@@ -163,6 +163,14 @@ def test_access_log_has_templates_and_no_patient(client, published, capsys):
         assert private not in captured.out + captured.err
 
 
+def test_every_line_is_among_those_that_are_scanned_for_patients(client, broken, published, all_that_is_logged):
+    before = len(all_that_is_logged)
+    client.get(ROUTE)
+    broken.get("/v1/broken/x")
+    told = [orjson.loads(line)["event"] for line in all_that_is_logged[before:]]
+    assert told == ["request", "failure", "request"]
+
+
 @pytest.mark.parametrize("fault", [OSError("no space left on device"), ValueError("I/O operation on closed file")])
 def test_a_log_that_cannot_be_written_keeps_nobody_from_an_answer(client, published, monkeypatch, fault):
     class Full:
